@@ -1,9 +1,9 @@
 """The whole plugin contract: which functions a plugin may have, when each is called and what its answer means.
 
 The prefix tells the kind. `heldard_register_*` is asked once at start; if it raises, the plugin is refused with the
-reason. `heldard_on_*` is told after the commit, isolated and time-limited; its answer is ignored. `heldard_decide_*` is
-asked synchronously in the order `plugins.order` gives (then by name); None means "no opinion" and the first other answer
-wins. The order in which plugins are found never matters.
+reason. `heldard_on_*` is told after the commit, isolated and time-limited; its answer is ignored.
+`heldard_decide_*` is asked synchronously in the order `plugins.order` gives (then by name); None means "no opinion"
+and the first other answer wins. The order in which plugins are found never matters.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def heldard_register_services(ctx: PluginContext) -> Sequence[Service]:
 
 @hookspec
 def heldard_register_commands() -> Sequence[click.Command]:
-    """Commands added under `heldard`, usually one group named like the plugin. Asked by the command line, not at start."""
+    """Commands added under `heldard`, usually one group named like the plugin. Asked by the command line only."""
     raise NotImplementedError
 
 

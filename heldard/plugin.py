@@ -1,4 +1,4 @@
-"""Everything a plugin imports. Nothing else in heldard is public to plugins (except `heldard.testing`, for their tests).
+"""Everything a plugin imports. Nothing else in heldard is public to plugins, except `heldard.testing` for their tests.
 
 A plugin is a distribution with an entry point in the group `heldard` naming a module or an object with functions
 marked `@hookimpl`; `heldard.hookspecs` says which functions there are. The centre of most plugins is a `Consumer`:
@@ -9,8 +9,8 @@ marked `@hookimpl`; `heldard.hookspecs` says which functions there are. The cent
         def consume(self, batch: Batch, effects: Effects) -> None:
             effects.event("counter_seen", payload={"detections": len(batch.detections)})
 
-Time is integer milliseconds since the Unix epoch (`..._ms`). Boxes are `(x, y, width, height)` as shares of the picture,
-0..1 from the top left corner.
+Time is integer milliseconds since the Unix epoch (`..._ms`). Boxes are `(x, y, width, height)` as shares of the
+picture, 0..1 from the top left corner.
 """
 
 from __future__ import annotations
@@ -103,6 +103,9 @@ class Provenance(msgspec.Struct, frozen=True, gc=False):
     worker: str | None = None
 
 
+WORKER = Provenance()
+
+
 class Detection(msgspec.Struct, frozen=True, gc=False):
     """One thing seen in one frame. Every field but `index` may be None: workers send what they know.
 
@@ -178,7 +181,7 @@ class Batch:
     epoch: str = ""
     frame_id: str | None = None
     captured_ms: int | None = None
-    provenance: Provenance = Provenance()
+    provenance: Provenance = WORKER
     replayed: bool = False
     frames: FrameSource | None = field(default=None, repr=False, compare=False)
 

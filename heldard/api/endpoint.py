@@ -5,8 +5,8 @@
         "Add a camera."
         return await request.app[keys.CAMERAS].add(body)
 
-A handler takes the request, then by name any of: its path parameters (str), `body` (any type msgspec decodes) and `query`
-(a `Query` struct). What it returns is encoded as JSON; a `Reply` carries another status or headers, and a
+A handler takes the request, then by name any of: its path parameters (str), `body` (any type msgspec decodes) and
+`query` (a `Query` struct). What it returns is encoded as JSON; a `Reply` carries another status or headers, and a
 `web.StreamResponse` is passed through. Handlers raise HeldardError; they never build error bodies.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from heldard.errors import InvalidError, MediaTypeError, ShapeError, TooLargeError
@@ -29,12 +29,12 @@ BODY_LIMIT_BYTES = 2 * 1024 * 1024
 """How large a request body may be, decompressed, where a route does not say otherwise."""
 
 _PATH_NAME = re.compile(r"\{(\w+)(?::[^}]*)?\}")
-_CONSTRAINT = re.compile(r"`? (>=|<=|>|<) |of length|matching regex|multiple of|Invalid enum value|Invalid RFC3339|out of range")
+_CONSTRAINT = re.compile(r"` (>=|<=|>|<) |of length|matching regex|multiple of|Invalid enum value|out of range")
 _ENCODER = msgspec.json.Encoder()
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the structs that query strings are read into. Unknown keys are ignored; values are converted from text."""
+    """Base of the structs that query strings are read into; unknown keys are ignored, values converted from text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +147,14 @@ def route(
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=_ENCODER.encode(value), status=status, headers=headers, content_type="application/json"
-    )
+    return web.Response(body=_ENCODER.encode(value), status=status, headers=headers, content_type="application/json")
 
 
 async def read_json_body(request: web.Request, limit: int) -> bytes:
     """The whole body, decompressed. Raises MediaTypeError, TooLargeError, or InvalidError for a broken encoding."""
     kind = request.content_type
     if kind != "application/json" and not kind.endswith("+json"):
-        raise MediaTypeError(
-            f"this route takes application/json, not {kind!r}: set the Content-Type header"
-        )
+        raise MediaTypeError(f"this route takes application/json, not {kind!r}: set the Content-Type header")
     return await read_body(request, limit)
 
 
@@ -174,7 +170,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             chunks.append(chunk)
-    except (HttpProcessingError, web.PayloadAccessError if hasattr(web, "PayloadAccessError") else EOFError) as error:
+    except (HttpProcessingError, ClientPayloadError) as error:
         raise InvalidError(f"the body could not be read: {error}", code="bad_body") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
