@@ -231,6 +231,9 @@ class Tx(Protocol):
     ) -> str:
         """Write an event in this same unit; its public id."""
 
+    def act(self, kind: str, *, payload: dict[str, Any], expires_ms: int, key: str) -> None:
+        """As `Effects.act`, for an action that what this unit reads decides about."""
+
 
 class ActionDraft(msgspec.Struct, frozen=True):
     """Something to be done in the world, at most once. See `Effects.act`."""
