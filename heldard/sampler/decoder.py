@@ -1,0 +1,231 @@
+"""The interface between the sampler and whatever decodes: a program that gives JPEGs and says what it saw.
+
+A `Decoder` knows how to make a command line out of a `Job` and how to read what the child says of the compressed video.
+`Decoding` runs one child: frames come by its standard output (`heldard.sampler.multipart`), what it saw of the
+compressed video by a second pipe that is read once a second, and its complaints by standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal, Protocol
+
+from heldard.sampler.model import Cause, Size
+from heldard.sampler.multipart import BrokenStreamError, PartReader, jpeg_size
+from heldard.sampler.process import Child, Exit
+from heldard.sampler.source import Source, mask
+
+Strategy = Literal["keyframes", "full"]
+"""keyframes: only they are decoded, the cheapest by far. full: every picture is, since keyframes come too rarely."""
+
+STDERR_BYTES = 8192
+SEEN_KEYFRAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stream to be decoded. fps: pictures wanted per second. width: at most so many pixels wide.
+
+    captured: whether the decoder may say when a picture arrived (`x-captured-ms`).
+    """
+
+    source: Source
+    fps: float
+    width: int
+    strategy: Strategy = "full"
+    hwaccel: str = "none"
+    jpeg_quality: int = 5
+    rtsp_transport: str = "tcp"
+    io_timeout_s: float = 15.0
+    skip_loop_filter: bool = False
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a stream shows of itself: compressed packets, as they came from the source.
+
+    keyframes: presentation times in seconds of the last few. bytes, packets: since the child started. size: of the
+    pictures. tick_s: seconds per unit of the child's time stamps, once it told.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    first_s: float | None = None
+    last_s: float | None = None
+    keyframes: deque[float] = field(default_factory=lambda: deque(maxlen=SEEN_KEYFRAMES))
+    size: Size | None = None
+    tick_s: float = 0.0
+
+    def packet(self, at_s: float, size_bytes: int, *, key: bool) -> None:
+        self.packets += 1
+        self.bytes += size_bytes
+        if key:
+            if self.keyframes and at_s < self.keyframes[-1]:
+                self.keyframes.clear()
+            self.keyframes.append(at_s)
+        if self.last_s is None or at_s > self.last_s:
+            self.last_s = at_s
+        elif at_s < self.last_s - 10:  # the source's clock was set back; B-frames go back by less
+            self.first_s, self.last_s, self.packets = at_s, at_s, 1
+        if self.first_s is None:
+            self.first_s = at_s
+
+    @property
+    def fps(self) -> float | None:
+        if self.first_s is None or self.last_s is None or self.packets < 10 or self.last_s <= self.first_s:
+            return None
+        return (self.packets - 1) / (self.last_s - self.first_s)
+
+    @property
+    def gop_s(self) -> float | None:
+        """The longest of the last few intervals between keyframes, counting the one under way; None before two."""
+        if len(self.keyframes) < 2 or self.last_s is None:
+            return None
+        times = [*self.keyframes, max(self.last_s, self.keyframes[-1])]
+        return max(later - earlier for earlier, later in pairwise(times))
+
+
+class Decoder(Protocol):
+    """One way to decode. `name` is what status shows."""
+
+    name: str
+
+    def command(self, job: Job, seen_fd: int) -> list[str]:
+        """Program and arguments: multipart JPEGs to standard output, reports to the descriptor `seen_fd`."""
+
+    def read(self, line: str, seen: Seen) -> None:
+        """Take one line of the child's reports into `seen`."""
+
+
+FrameSink = Callable[[bytes, Size, int | None], None]
+"""jpeg, its size, and when it was captured (ms since the epoch) if the decoder knows better than "now"."""
+
+
+class Decoding:
+    """One running child of one stream."""
+
+    def __init__(self, decoder: Decoder, job: Job, frame: FrameSink, max_frame_bytes: int) -> None:
+        self.decoder = decoder
+        self.job = job
+        self.seen = Seen()
+        self.frames = 0
+        self._frame = frame
+        self._parts = PartReader(self._part, max_frame_bytes)
+        self._stderr = bytearray()
+        self._line = ""
+        self._child: Child | None = None
+        self._seen_fd = -1
+        self._failure: str | None = None
+
+    async def start(self, owner: str) -> None:
+        """Start the child. Raises OSError when it cannot be started."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(write_fd, True)
+        try:
+            self._child = await Child.start(
+                self.decoder.command(self.job, write_fd),
+                owner=owner, stdout=self._read_stdout, stderr=self._read_stderr, pass_fds=(write_fd,),
+            )  # fmt: skip
+        except BaseException:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        self._seen_fd = read_fd
+
+    @property
+    def child(self) -> Child:
+        assert self._child is not None, "not started"
+        return self._child
+
+    async def finished(self) -> Exit:
+        """Wait for the child's end, however it comes."""
+        return await asyncio.shield(self.child.exited)
+
+    async def stop(self) -> None:
+        """End the child if it still runs, take in its last reports and close everything."""
+        await self.child.stop()
+        self.look()
+        self.close()
+
+    def look(self) -> None:
+        """Take in what the child reported of the compressed video since last time. Never waits."""
+        while self._seen_fd >= 0:
+            try:
+                data = os.read(self._seen_fd, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                self.close()
+                return
+            *lines, self._line = (self._line + data.decode("ascii", "replace")).split("\n")
+            for line in lines:
+                self.decoder.read(line, self.seen)
+
+    def close(self) -> None:
+        if self._seen_fd >= 0:
+            os.close(self._seen_fd)
+            self._seen_fd = -1
+
+    @property
+    def complaint(self) -> str:
+        """What the child said last, at most 8 KiB, without credentials."""
+        said = mask(self._stderr.decode("utf-8", "replace")).splitlines()
+        text = "\n".join(line for line in said if not _NOISE.search(line))
+        return f"{text}\n{self._failure}".strip() if self._failure else text
+
+    def _read_stdout(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
+        try:
+            self._parts.feed(data)
+        except BrokenStreamError as error:
+            self._failure = str(error)
+            self.child.signal(9)
+
+    def _part(self, headers: dict[str, str], jpeg: bytes) -> None:
+        size = jpeg_size(jpeg)
+        if size is None:
+            raise BrokenStreamError("the decoder sent a picture that is no JPEG")
+        self.frames += 1
+        captured = headers.get("x-captured-ms", "")
+        self._frame(jpeg, size, int(captured) if captured.isdecimal() else None)
+
+    def _read_stderr(self, data: bytes) -> None:
+        self._stderr += data
+        del self._stderr[:-STDERR_BYTES]
+
+
+# Said for every JPEG of full range; ffmpeg has no other way to ask for one that all its versions know.
+_NOISE = re.compile(r"deprecated pixel format used")
+
+# Which words of ffmpeg (and of the C library's strerror, which it quotes) mean what; the first match counts.
+_WORDS: tuple[tuple[Cause, str], ...] = (
+    ("auth", r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|authorization failed"),
+    ("not_found", r"\b404\b|\b454\b|not found\b(?!.*codec)|no such file"),
+    ("refused", r"connection refused"),
+    ("unreachable", r"no route to host|network is unreachable|host is unreachable|resolve hostname|name or service"),
+    ("timeout", r"timed out|timeout"),
+    ("lost", r"connection reset|broken pipe|i/o error|input/output error|connection aborted|\b5\d\d server error"),
+    (
+        "codec",
+        r"invalid data found|could not find codec|unknown codec|decoder .*not found|unsupported|no decoder"
+        r"|matches no streams|does not contain any stream|moov atom not found|picture that is no jpeg"
+        r"|not on whitelist|not in whitelist|error while decoding",
+    ),
+)
+_CAUSES = tuple((cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in _WORDS)
+
+
+def classify(exit_code: int, complaint: str) -> Cause:
+    """Why a child that was not stopped by us ended."""
+    for cause, pattern in _CAUSES:
+        if pattern.search(complaint):
+            return cause
+    return "ended" if exit_code == 0 else "decoder"
