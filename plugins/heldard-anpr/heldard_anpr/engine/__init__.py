@@ -1,0 +1,1 @@
+"""The plate engine: pure functions from what frames show to decisions."""
