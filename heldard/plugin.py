@@ -212,6 +212,9 @@ class Tx(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; all its rows. Raises ForbiddenError for another's table, sqlite3.Error as SQLite does."""
 
+    def fetch(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """As `execute`, with each row by its column names, like `PluginContext.fetch`."""
+
     def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row."""
 
