@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from heldard_anpr.engine.intake import seen
+from heldard_anpr.engine.model import CameraState, Decided, Ended, Noted, Outcome, Rules
+from heldard_anpr.engine.visits import advance, observe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldard.plugin import Batch, Detection, Provenance
-from heldard_anpr.engine.intake import seen
-from heldard_anpr.engine.model import CameraState, Decided, Ended, Noted, Outcome, Rules
-from heldard_anpr.engine.visits import advance, observe
 
 T0 = 1_700_000_000_000
 PLATE = "ABC1234"
@@ -402,7 +402,10 @@ def test_state_that_was_stored_goes_on_as_if_it_had_not_been(frames: list[Any]) 
     now = 0
     for gap_ms, found in frames:
         now += gap_ms
-        shown = [detection(p, track=None if t == "-" else t, confidence=c, index=i) for i, (p, t, c) in enumerate(found)]
+        shown = [
+            detection(plate, track=None if track == "-" else track, confidence=confidence, index=index)
+            for index, (plate, track, confidence) in enumerate(found)
+        ]
         whole.frame(now / 1000, *shown)
         stored.state = msgspec.msgpack.decode(msgspec.msgpack.encode(stored.state), type=CameraState)
         stored.frame(now / 1000, *shown)

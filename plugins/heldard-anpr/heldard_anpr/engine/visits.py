@@ -105,7 +105,7 @@ def observe(state: CameraState, seen: Seen, rules: Rules) -> tuple[CameraState, 
 
 
 def _settle(visits: dict[str, Visit], at_ms: int) -> None:
-    """A track belongs to the visit it was last seen in; one that left its visit before a plate was read left nothing."""
+    """A track belongs to the visit it was last seen in; one that left before a plate was read left nothing."""
     seen_now = (visit for visit in visits.values() if visit.seen_ms == at_ms)
     owner = {track: visit.id for visit in seen_now for track, at in visit.tracks.items() if at == at_ms}
     for visit in list(visits.values()):

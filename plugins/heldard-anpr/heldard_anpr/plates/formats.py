@@ -52,7 +52,7 @@ def _parts(pattern: str) -> list[tuple[str, int, int]]:
         low = int(part[2] or 1)
         high = int(part[3] or low) if part[2] else 1
         if low > high or high > 16:
-            raise ValueError(f"plate pattern {pattern!r}: {part[0]!r} repeats {low} to {high} times, not within 0 to 16")
+            raise ValueError(f"plate pattern {pattern!r}: {part[0]!r} repeats {low} to {high} times, not 0 to 16")
         found.append((part[1], low, high))
         rest = rest[part.end() :]
     return found
