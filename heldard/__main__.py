@@ -1,0 +1,5 @@
+"""`python -m heldard`."""
+
+from heldard.cli import main
+
+main()

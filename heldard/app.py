@@ -1,0 +1,296 @@
+"""The map: builds every part of heldard in order, and stops them in the order that loses nothing.
+
+    camera -> sampler -> frames -> (worker) -> ingest -> log -> fanout -> events
+
+Nothing else wires anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+from aiohttp import web
+
+from heldard import keys
+from heldard.api import health, middleware
+from heldard.api.endpoint import GUARD, Endpoint
+from heldard.auth.guard import OpenGuard
+from heldard.auth.seal import Seal, load_key
+from heldard.cameras import routes as camera_routes
+from heldard.cameras.model import Camera
+from heldard.cameras.service import Cameras
+from heldard.cameras.store import CameraStore
+from heldard.cameras.urls import stream_url
+from heldard.clock import Clock, SystemClock
+from heldard.config import Settings
+from heldard.db.database import Database
+from heldard.db.guard import SqlGuard
+from heldard.db.names import Names
+from heldard.errors import ConfigError
+from heldard.events import routes as event_routes
+from heldard.events.service import Events
+from heldard.fanout import routes as fanout_routes
+from heldard.fanout.actions import Actions
+from heldard.fanout.service import Fanout
+from heldard.frames import media
+from heldard.frames import routes as frame_routes
+from heldard.frames.evidence import EvidenceStore
+from heldard.frames.ring import FrameRings
+from heldard.ingest import routes as ingest_routes
+from heldard.ingest.binding import Binder
+from heldard.ingest.log import DetectionLog
+from heldard.ingest.service import Ingest
+from heldard.ingest.sources import Sources
+from heldard.plugin import Batch, EventDraft
+from heldard.plugin_context import KernelContext, KernelParts
+from heldard.plugins import Plugin, Plugins, discover, plugin_migrations, read_settings
+from heldard.sampler import routes as sampler_routes
+from heldard.sampler.model import SampledTask
+from heldard.sampler.service import EVENT_TYPES as SAMPLER_EVENTS
+from heldard.sampler.service import SamplerService
+from heldard.sampler.source import check_source
+from heldard.supervisor import Supervisor
+from heldard.tasks import routes as task_routes
+from heldard.tasks.service import Tasks
+from heldard.tasks.store import TaskStore
+
+CONTEXTS = web.AppKey("contexts", dict[str, KernelContext])
+ROUTES = web.AppKey("routes", list[Endpoint])
+
+MEBIBYTE = 1024 * 1024
+
+log = structlog.get_logger("heldard")
+
+
+async def build(
+    settings: Settings, clock: Clock | None = None, found: Sequence[Plugin] | None = None
+) -> web.Application:
+    """The whole daemon as an application: opened and driving when it starts, drained and closed when it stops.
+
+    clock: the machine's when None. found: plugins to use instead of the installed ones.
+    """
+    clock = clock or SystemClock()
+    app = web.Application(middlewares=[middleware.errors])
+    app[keys.SETTINGS] = settings
+    app[keys.CLOCK] = clock
+    app[health.STARTED_MS] = clock.now_ms()
+    await _store(app, settings, clock)
+    await _registry(app, settings, clock)
+    await _path_of_data(app, settings, clock)
+    await _plugins(app, settings, found)
+    _routes(app)
+    app.cleanup_ctx.append(_running)
+    return app
+
+
+async def _store(app: web.Application, settings: Settings, clock: Clock) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"store.data_dir {settings.data_dir} cannot be made: {error.strerror}") from None
+    app[keys.SUPERVISOR] = Supervisor(clock)
+    db = Database(settings.data_dir / "heldard.db", clock, settings.store.durability, settings.store.queue_limit)
+    app[keys.DB] = db
+    await db.open()
+    app[event_routes.NAMES] = Names(db)
+    await app[event_routes.NAMES].load()
+
+
+async def _registry(app: web.Application, settings: Settings, clock: Clock) -> None:
+    db, names = app[keys.DB], app[event_routes.NAMES]
+    seal = Seal(load_key(settings.data_dir, os.environ))
+    registry = Cameras(
+        CameraStore(db, seal), clock, settings.server.site_id, lambda url: check_source(url, settings.sampler)
+    )
+    await registry.load()
+    await names.intern(camera.id for camera in registry.all())
+    app[keys.CAMERAS] = registry
+    sampler = settings.sampler
+    app[keys.TASKS] = Tasks(TaskStore(db), registry, clock, sampler.default_fps, sampler.default_width)
+    await app[keys.TASKS].load()
+    app[keys.EVENTS] = Events(db, names, clock, lambda camera_id: _site_of(registry, camera_id, settings))
+    await app[keys.EVENTS].load()
+    await app[keys.EVENTS].register(SAMPLER_EVENTS)
+
+
+def _site_of(registry: Cameras, camera_id: str | None, settings: Settings) -> str | None:
+    camera = registry.find(camera_id) if camera_id is not None else None
+    return (camera.site_id if camera is not None else None) or settings.server.site_id
+
+
+async def _path_of_data(app: web.Application, settings: Settings, clock: Clock) -> None:
+    db, names, events = app[keys.DB], app[event_routes.NAMES], app[keys.EVENTS]
+    supervisor = app[keys.SUPERVISOR]
+    limits = settings.sampler
+    rings = FrameRings(
+        clock, seconds=limits.ring_seconds, ring_bytes=limits.ring_mb * MEBIBYTE,
+        total_bytes=limits.ring_total_mb * MEBIBYTE,
+    )  # fmt: skip
+    app[keys.FRAMES] = rings
+    sampler = SamplerService(
+        limits, clock, supervisor, rings, lambda: _sampled(app), events.emit, str(settings.data_dir.resolve())
+    )
+    app[sampler_routes.SAMPLER] = sampler
+    app[frame_routes.DESK] = frame_routes.FrameDesk(rings, sampler, _no_ticket, max_clients=limits.max_stream_clients)
+    app[media.EVIDENCE] = EvidenceStore(settings.data_dir)
+    sources = Sources(db, names)
+    app[keys.LOG] = DetectionLog(db, names, sources, rings)
+    app[keys.FANOUT] = Fanout(
+        db, names, sources, events, app[keys.LOG], rings, app[media.EVIDENCE], supervisor, clock, settings.fanout
+    )
+    app[keys.INGEST] = Ingest(
+        db, names, sources, app[keys.CAMERAS], app[keys.TASKS], events, app[keys.FANOUT], rings, clock, settings.ingest
+    )
+    app[keys.BINDER] = Binder()
+    app[GUARD] = OpenGuard()
+
+
+async def _no_ticket(_request: web.Request, _camera_id: str, _task_id: str, _captured_ms: int) -> str | None:
+    return None
+
+
+async def _sampled(app: web.Application) -> list[SampledTask]:
+    """What the sampler is asked for, now."""
+    return [
+        SampledTask(
+            camera_id=camera.id, profile=task.stream_profile, priority=camera.priority, fps=task.fps, width=task.width,
+            url=stream_url(camera, task.stream_profile),
+        )
+        for task, camera in app[keys.TASKS].active()
+    ]  # fmt: skip
+
+
+async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plugin] | None) -> None:
+    """Each plugin in turn: settings, tables, event types, consumers, actions. What fails is refused, not fatal."""
+    chosen = settings.plugins
+    everything = Plugins(discover(chosen.disabled) if found is None else found, chosen.order)
+    app[keys.PLUGINS] = everything
+    app[CONTEXTS] = {}
+    app[keys.FANOUT].decide_severity = everything.decide_severity
+    actions = Actions(app[keys.DB], app[keys.CLOCK], app[keys.SUPERVISOR])
+    app[keys.ACTIONS] = actions
+    app[keys.FANOUT].on_actions = actions.poke
+    for plugin in list(everything.active):
+        try:
+            await _set_up(app, settings, plugin)
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
+            everything.refuse(plugin, error)
+    refused = [plugin for plugin in everything.all if plugin.state == "refused"]
+    for plugin in refused:
+        log.error("plugin_refused", plugin=plugin.name, reason=plugin.reason)
+    if refused and chosen.strict:
+        reasons = "; ".join(f"{plugin.name}: {plugin.reason}" for plugin in refused)
+        raise ConfigError(f"plugins.strict is set and some were refused: {reasons}", code="plugin_refused")
+
+
+async def _set_up(app: web.Application, settings: Settings, plugin: Plugin) -> None:
+    db = app[keys.DB]
+    plugin.settings = read_settings(plugin, settings.plugins.sections.get(plugin.name, {}))
+    plugin.guard = SqlGuard(plugin.name, plugin.tables, db.connect)
+    await db.migrate(plugin.name, plugin_migrations(plugin))
+    await app[keys.EVENTS].register(plugin.ask("heldard_register_event_types") or ())
+    context = KernelContext(plugin, _parts(app, settings))
+    app[CONTEXTS][plugin.name] = context
+    for consumer in plugin.ask("heldard_register_consumers", ctx=context) or ():
+        await app[keys.FANOUT].register(plugin.name, consumer, plugin.guard)
+    for handler in plugin.ask("heldard_register_actions", ctx=context) or ():
+        app[keys.ACTIONS].register(handler)
+
+
+def _parts(app: web.Application, settings: Settings) -> KernelParts:
+    return KernelParts(
+        app[keys.DB], app[keys.CAMERAS], app[keys.FANOUT], app[keys.LOG], app[keys.FRAMES], app[media.EVIDENCE],
+        app[keys.CLOCK], settings.server.site_id, settings.server.timezone,
+    )  # fmt: skip
+
+
+def _routes(app: web.Application) -> None:
+    """The kernel's routes, then each plugin's; a plugin whose path is taken is refused."""
+    modules = (
+        health, camera_routes, task_routes, sampler_routes, frame_routes, media, ingest_routes, fanout_routes,
+        event_routes,
+    )  # fmt: skip
+    endpoints: list[Endpoint] = [endpoint for module in modules for endpoint in module.ROUTES]
+    taken = {(endpoint.method, endpoint.path) for endpoint in endpoints}
+    everything = app[keys.PLUGINS]
+    for plugin in list(everything.active):
+        try:
+            brought = list(plugin.ask("heldard_register_routes", ctx=app[CONTEXTS][plugin.name]) or ())
+            _check_paths(brought, taken)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
+            everything.refuse(plugin, error)
+            continue
+        endpoints += brought
+        taken |= {(endpoint.method, endpoint.path) for endpoint in brought}
+    app[ROUTES] = endpoints
+    for endpoint in endpoints:
+        app.router.add_route(endpoint.method, endpoint.path, endpoint.bind())
+
+
+def _check_paths(brought: list[Endpoint], taken: set[tuple[str, str]]) -> None:
+    for endpoint in brought:
+        if not endpoint.path.startswith("/api/"):
+            raise ValueError(f"route {endpoint.path} is not below /api/")
+        if (endpoint.method, endpoint.path) in taken:
+            raise ValueError(f"route {endpoint.method} {endpoint.path} is taken")
+
+
+async def _running(app: web.Application) -> AsyncIterator[None]:
+    """Start driving; when the server has stopped listening: stop sampling, drain for the grace period, close."""
+    everything, supervisor = app[keys.PLUGINS], app[keys.SUPERVISOR]
+    _watch(app)
+    await app[keys.FANOUT].start()
+    await app[keys.ACTIONS].start()
+    for plugin in everything.active:
+        for service in plugin.ask("heldard_register_services", ctx=app[CONTEXTS][plugin.name]) or ():
+            supervisor.start(f"plugin.{plugin.name}.{service.name}", service.run)
+    for plugin in everything.active:
+        await everything.tell_one(plugin, "heldard_on_start", ctx=app[CONTEXTS][plugin.name])
+    await app[sampler_routes.SAMPLER].start()
+    yield
+    await app[sampler_routes.SAMPLER].stop()
+    try:
+        async with asyncio.timeout(app[keys.SETTINGS].server.stop_grace_s):
+            await app[keys.FANOUT].drain()
+    except TimeoutError:
+        log.warning("drain_cut_short", note="what is left is finished at the next start")
+    await supervisor.stop()
+    for plugin in everything.active:
+        await everything.tell_one(plugin, "heldard_on_stop", ctx=app[CONTEXTS][plugin.name])
+    await app[keys.FANOUT].stop()
+    await app[keys.DB].close()
+
+
+def _watch(app: web.Application) -> None:
+    """Who is told of what."""
+    everything, supervisor = app[keys.PLUGINS], app[keys.SUPERVISOR]
+    sampler = app[sampler_routes.SAMPLER]
+
+    async def camera_changed(camera_id: str, camera: Camera | None) -> None:
+        if camera is None:
+            app[keys.TASKS].camera_removed(camera_id)
+            await app[keys.FANOUT].forget_camera(camera_id)
+            await app[keys.LOG].forget_camera(camera_id)
+            await everything.tell("heldard_on_camera_deleted", camera_id=camera_id)
+        else:
+            await app[event_routes.NAMES].intern([camera_id])
+            await everything.tell("heldard_on_camera_changed", camera=camera.info)
+        sampler.poke()
+
+    def event_committed(_seq: int, draft: EventDraft) -> None:
+        supervisor.once("tell.event", everything.tell("heldard_on_event", event=draft))
+
+    def batch_committed(batch: Batch) -> None:
+        supervisor.once("tell.batch", everything.tell("heldard_on_batch", batch=batch))
+
+    app[keys.CAMERAS].watchers.append(camera_changed)
+    app[keys.TASKS].watchers.append(sampler.poke)
+    if everything.listens("heldard_on_event"):
+        app[keys.EVENTS].listeners.append(event_committed)
+    if everything.listens("heldard_on_batch"):
+        app[keys.FANOUT].on_batch = batch_committed

@@ -1,0 +1,129 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heldard import __version__
+from heldard.errors import ConfigError, HeldardError
+
+
+class Commands(click.Group):
+    """Shows errors that have an answer as one line, with status 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except HeldardError as error:
+            click.echo(f"heldard: {error.message}", err=True)
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="heldard")
+def main() -> None:
+    """A perception kernel for boxes with cameras."""
+
+
+def config_options(command: Any) -> Any:
+    """The options of every command that reads the configuration."""
+    options = (
+        click.option("--config", "config_file", type=click.Path(dir_okay=False, path_type=Path), help="TOML file."),
+        click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Overrides store.data_dir."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_config(config_file: Path | None, data_dir: Path | None, **overrides: Any) -> Any:
+    """Settings from the file, the environment and the command line."""
+    from heldard import config
+
+    tree: dict[str, Any] = {section: values for section, values in overrides.items() if values}
+    if data_dir is not None:
+        tree["store"] = {"data_dir": str(data_dir)}
+    return config.load(config_file, os.environ, tree)
+
+
+@main.command()
+@config_options
+@click.option("--host", help="Overrides server.host.")
+@click.option("--port", type=int, help="Overrides server.port; 0 takes a free one.")
+def serve(config_file: Path | None, data_dir: Path | None, host: str | None, port: int | None) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from heldard import logs
+    from heldard.serve import serve as run
+
+    given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = read_config(config_file, data_dir, server=given)
+    logs.configure(settings.logs)
+    asyncio.run(run(settings))
+
+
+@main.group()
+def plugins() -> None:
+    """Look at installed plugins."""
+
+
+@plugins.command("list")
+@config_options
+def list_plugins(config_file: Path | None, data_dir: Path | None) -> None:
+    """Every plugin found, with its state."""
+    from heldard.plugins import discover
+
+    settings = read_config(config_file, data_dir)
+    for plugin in sorted(discover(settings.plugins.disabled), key=lambda plugin: plugin.name):
+        version = plugin.info.version if plugin.info else "-"
+        click.echo(f"{plugin.name:<20} {version:<10} {plugin.state:<9} {plugin.reason or ''}".rstrip())
+
+
+@main.group()
+def consumers() -> None:
+    """Look at consumers and try what they failed again, on a running daemon."""
+
+
+@consumers.command("list")
+@click.option("--api", default="http://127.0.0.1:8000", show_default=True, help="The daemon's address.")
+@click.option("--api-key", envvar="HELDARD_API_KEY", help="Credential, where auth is on.")
+def list_consumers(api: str, api_key: str | None) -> None:
+    """Every consumer: state, lag, failures, last error."""
+    from heldard.client import call
+
+    for row in call("GET", f"{api}/api/v1/consumers", api_key):
+        click.echo(
+            f"{row['name']:<20} {row['state']:<12} lag {row['lag']:<8} parked {row['parked']:<6} "
+            f"failed {row['failed']:<6} {row['last_error'] or ''}".rstrip()
+        )
+
+
+@consumers.command()
+@click.argument("name")
+@click.option("--api", default="http://127.0.0.1:8000", show_default=True, help="The daemon's address.")
+@click.option("--api-key", envvar="HELDARD_API_KEY", help="Credential, where auth is on.")
+def redrive(name: str, api: str, api_key: str | None) -> None:
+    """Try the batches that consumer NAME failed again."""
+    from heldard.client import call
+
+    answer = call("POST", f"{api}/api/v1/consumers/{name}/redrive", api_key)
+    click.echo(f"{len(answer['done'])} done, {len(answer['failed'])} failed again")
+    for seq, error in answer["failed"].items():
+        click.echo(f"  {seq}: {error}")
+
+
+@consumers.command()
+@click.argument("name")
+@click.option("--api", default="http://127.0.0.1:8000", show_default=True, help="The daemon's address.")
+@click.option("--api-key", envvar="HELDARD_API_KEY", help="Credential, where auth is on.")
+def resume(name: str, api: str, api_key: str | None) -> None:
+    """Let the quarantined consumer NAME run again."""
+    from heldard.client import call
+
+    answer = call("POST", f"{api}/api/v1/consumers/{name}/resume", api_key)
+    click.echo(f"{name} is {answer['state']}, lag {answer['lag']}")

@@ -1,0 +1,217 @@
+"""One tree of structs declares every setting: type, default, range and a sentence.
+
+The commented sample file, the reference page and the JSON schema are made from it. Values come from the file, then from
+the environment (`HELDARD_<SECTION>__<KEY>`), then from the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from heldard.errors import ConfigError
+from heldard.sampler.settings import SamplerSettings
+
+PREFIX = "HELDARD_"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the settings structs. Unknown keys are errors."""
+
+
+class ServerSettings(Section, frozen=True, kw_only=True):
+    """Where the daemon listens and what it calls itself."""
+
+    host: Annotated[str, Meta(description="Address to listen on. Other than loopback needs auth.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 8000
+    site_id: Annotated[str | None, Meta(description="Identity of this box in events and feeds.")] = None
+    site_name: Annotated[str, Meta(description="Name people know this site by.")] = "heldard"
+    timezone: Annotated[str, Meta(description="IANA zone of the site, for schedules.")] = "UTC"
+    stop_grace_s: Annotated[
+        float, Meta(ge=0, le=60, description="Seconds to finish what was accepted before the database closes.")
+    ] = 8.0
+
+
+class StoreSettings(Section, frozen=True, kw_only=True):
+    """The database file."""
+
+    data_dir: Annotated[str | None, Meta(description="Folder of the database and evidence; platform's when unset.")] = (
+        None
+    )
+    durability: Annotated[
+        Literal["full", "normal"],
+        Meta(description="full: acknowledged survives power loss. normal: survives crashes, several times faster."),
+    ] = "full"
+    queue_limit: Annotated[int, Meta(ge=16, description="Writes that may wait before callers get 503.")] = 4096
+
+
+class IngestSettings(Section, frozen=True, kw_only=True):
+    """Taking detections in."""
+
+    fanout_wait_ms: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="How long an answer waits for consumers, so that callers read own writes."),
+    ] = 250
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest body, decompressed.")] = 8 * 1024 * 1024
+    provenance: Annotated[
+        Literal["off", "warn", "enforce"],
+        Meta(description="What to do with a batch that carries no frame ticket."),
+    ] = "warn"
+
+
+class FanoutSettings(Section, frozen=True, kw_only=True):
+    """Driving consumers from the log."""
+
+    lane_limit: Annotated[int, Meta(ge=1, description="Batches a lane holds in memory; beyond, it reads the log.")] = (
+        256
+    )
+    consume_timeout_s: Annotated[float, Meta(gt=0, description="Seconds one consume may take.")] = 10.0
+    attempts: Annotated[int, Meta(ge=1, description="Tries before a batch is parked as failed.")] = 5
+    retry_first_s: Annotated[float, Meta(gt=0, description="Wait before the second try; doubles from there.")] = 0.2
+    retry_longest_s: Annotated[float, Meta(gt=0, description="Longest wait between two tries.")] = 30.0
+    quarantine_failures: Annotated[
+        int, Meta(ge=1, description="Parked batches in a row that quarantine a consumer.")
+    ] = 5
+    tick_grace_ms: Annotated[
+        int, Meta(ge=0, description="How far ticks stay behind the clock, for batches that are still under way.")
+    ] = 1500
+    blocked_ms: Annotated[
+        int, Meta(ge=1, description="Holding the event loop this long counts as a failure of the consumer.")
+    ] = 250
+
+
+class AuthSettings(Section, frozen=True, kw_only=True):
+    """Who may do what."""
+
+    enabled: Annotated[bool, Meta(description="Ask for credentials. Must be on unless only loopback is served.")] = (
+        False
+    )
+    allow_insecure: Annotated[bool, Meta(description="Serve other machines without auth. Say so on purpose.")] = False
+
+
+class RetentionSettings(Section, frozen=True, kw_only=True):
+    """How long things are kept."""
+
+    detections_hours: Annotated[int, Meta(ge=1, description="Detections and the log.")] = 168
+    events_days: Annotated[int, Meta(ge=1, description="Events and the audit log.")] = 365
+    evidence_days: Annotated[int, Meta(ge=1, description="Kept frames.")] = 30
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """What the daemon writes to standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severity shown.")] = "info"
+    format: Annotated[Literal["auto", "text", "json"], Meta(description="auto: text on a terminal, else JSON.")] = (
+        "auto"
+    )
+
+
+class PluginSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which plugins run, and their own sections, still undecoded: each plugin's struct decides."""
+
+    strict: Annotated[bool, Meta(description="A refused plugin stops the start.")] = False
+    disabled: Annotated[list[str], Meta(description="Plugins not to load.")] = []
+    order: Annotated[list[str], Meta(description="Whose decide-hooks are asked first.")] = []
+    sections: Annotated[dict[str, dict[str, Any]], Meta(description="[plugins.<name>] tables.")] = {}
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything heldard can be told."""
+
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    fanout: FanoutSettings = FanoutSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    auth: AuthSettings = AuthSettings()
+    retention: RetentionSettings = RetentionSettings()
+    logs: LogSettings = LogSettings()
+    plugins: PluginSettings = PluginSettings()
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the database, keys and evidence."""
+        return Path(self.store.data_dir or platformdirs.user_data_dir("heldard", appauthor=False))
+
+
+def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read, merge and check. Raises ConfigError naming the setting and, for a typo, the nearest known one."""
+    tree = _read(path) if path is not None else {}
+    merge(tree, from_environment(environment))
+    merge(tree, dict(overrides or {}))
+    return settle(tree)
+
+
+def settle(tree: dict[str, Any]) -> Settings:
+    """The settings a merged tree of tables means."""
+    _refuse_unknown(tree, Settings, "")
+    plugins = dict(tree.get("plugins", {}))
+    known = {"strict", "disabled", "order"}
+    own = {key: plugins.pop(key) for key in list(plugins) if key in known}
+    try:
+        return msgspec.convert({**tree, "plugins": {**own, "sections": plugins}}, Settings)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        raise ConfigError(f"{where.rstrip('`').removeprefix('$.') or 'settings'}: {message}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`HELDARD_SERVER__PORT=8080` as `{"server": {"port": 8080}}`. Values are read as TOML where they are TOML."""
+    tree: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(PREFIX) or "__" not in name:
+            continue
+        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+        table = tree
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = _value(text)
+    return tree
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _refuse_unknown(tree: Mapping[str, Any], kind: type[msgspec.Struct], where: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in tree.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f": did you mean {where}{near[0]}?" if near else f"; known are {', '.join(sorted(fields))}"
+            raise ConfigError(f"unknown setting {where}{key}{hint}", code="unknown_setting")
+        inner = fields[key]
+        if (
+            isinstance(inner, type)
+            and issubclass(inner, msgspec.Struct)
+            and key != "plugins"
+            and isinstance(value, Mapping)
+        ):
+            _refuse_unknown(value, inner, f"{where}{key}.")

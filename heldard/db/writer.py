@@ -1,0 +1,133 @@
+"""The one thread that writes. Everything waiting is committed together; callers resume after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from heldard.db.group import Outcome, Unit, commit_group, is_broken
+from heldard.errors import BusyError, StoreError
+
+T = TypeVar("T")
+
+QUEUE_LIMIT = 4096
+"""Units that may wait; one more is refused with BusyError."""
+
+GROUP_LIMIT = 256
+"""Units committed together at most, so that one commit stays short."""
+
+
+@dataclass(slots=True)
+class WriterFigures:
+    """What the writer did since it was opened. Only ever rises, except `waiting`."""
+
+    groups: int = 0
+    units: int = 0
+    failed: int = 0
+    refused: int = 0
+    largest_group: int = 0
+
+
+class Writer:
+    """Owns the writing connection. `start` and `close` are called once each, `submit` from the event loop only."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], queue_limit: int = QUEUE_LIMIT) -> None:
+        self._connect = connect
+        self._queue_limit = queue_limit
+        self._queue: deque[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self.figures = WriterFigures()
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="heldard-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def submit(self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None
+               ) -> asyncio.Future[T]:  # fmt: skip
+        """Queue a unit; the future has its result after the commit.
+
+        `on_commit(result)` runs on the event loop after the commit, in commit order, even when nobody waits for the
+        future any more. Raises BusyError when the queue is full, StoreError when the writer is closed.
+        """
+        if self._closing or self._thread is None:
+            raise StoreError("the store is closing: nothing was written", code="store_closed")
+        if len(self._queue) >= self._queue_limit:
+            self.figures.refused += 1
+            raise BusyError(f"{self._queue_limit} writes are waiting already: retry later", code="writer_full")
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._wake:
+            self._queue.append((unit, future, on_commit))
+            self._wake.notify()
+        return future
+
+    async def close(self) -> None:
+        """Commit everything that waits, then end the thread. Waits for the commits."""
+        if self._thread is None:
+            return
+        self._closing = True
+        with self._wake:
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while group := self._next_group():
+            units = [unit for unit, _, _ in group]
+            try:
+                connection = connection or self._connect()
+                outcomes = commit_group(connection, units)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+                failure = StoreError(f"the database cannot be opened or used ({error}): nothing was written")
+                failure.__cause__ = error
+                outcomes = [Outcome(error=failure)] * len(group)
+                _close(connection)
+                connection = None
+            if any(outcome.error is not None and is_broken(outcome.error) for outcome in outcomes):
+                _close(connection)
+                connection = None
+            self._loop.call_soon_threadsafe(self._resolve, group, outcomes)
+        _close(connection)
+
+    def _next_group(self) -> list[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]]:
+        """What waits, at least one unit; empty when closing and nothing is left."""
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            return [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
+
+    def _resolve(
+        self,
+        group: list[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]],
+        outcomes: list[Outcome],
+    ) -> None:
+        figures = self.figures
+        figures.groups += 1
+        figures.units += len(group)
+        figures.largest_group = max(figures.largest_group, len(group))
+        for (_, future, on_commit), outcome in zip(group, outcomes, strict=True):
+            if outcome.error is not None:
+                figures.failed += 1
+                if not future.cancelled():
+                    future.set_exception(outcome.error)
+                continue
+            if on_commit is not None:
+                on_commit(outcome.value)
+            if not future.cancelled():
+                future.set_result(outcome.value)
+
+
+def _close(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
+        connection.close()

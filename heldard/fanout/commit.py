@@ -1,0 +1,166 @@
+"""What a lane commits: claims and effects in one unit of work."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from heldard.db import queries
+from heldard.db.guard import SqlGuard
+from heldard.db.names import Names
+from heldard.events.service import Events
+from heldard.plugin import ActionDraft, Effects, EventDraft, Severity
+
+SQL = queries.load("heldard.fanout")
+
+
+class AlreadyClaimedError(Exception):
+    """Somebody else drove this batch for this consumer; nothing of this unit was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What there is to tell after the commit."""
+
+    events: list[tuple[int, EventDraft]]
+    actions: int
+
+
+class PluginTx:
+    """The `Tx` of heldard.plugin: one unit's connection, held to the plugin's own tables."""
+
+    def __init__(self, connection: sqlite3.Connection, guard: SqlGuard, effect: UnitEffects) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._effect = effect
+        self.last_row_id = 0
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        self._guard.check(sql)
+        cursor = self._connection.execute(sql, parameters)
+        self.last_row_id = cursor.lastrowid or self.last_row_id
+        return cursor.fetchall()
+
+    def fetch(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        self._guard.check(sql)
+        cursor = self._connection.execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._guard.check(sql)
+        self._connection.executemany(sql, rows)
+
+    def event(
+        self,
+        event_type: str,
+        *,
+        payload: dict[str, Any],
+        at_ms: int,
+        severity: Severity = "info",
+        camera_id: str | None = None,
+        evidence: str | None = None,
+    ) -> str:
+        return self._effect.event(EventDraft(event_type, at_ms, severity, camera_id, payload, evidence))
+
+    def act(self, kind: str, *, payload: dict[str, Any], expires_ms: int, key: str) -> None:
+        self._effect.act(ActionDraft(kind, payload, expires_ms, key))
+
+
+class EffectWriter:
+    """Carries effects out inside a unit of work, for one consumer (or for a plugin's own writes, consumer 0)."""
+
+    def __init__(
+        self, consumer_id: int, guard: SqlGuard, names: Names, events: Events,
+        decide_severity: Callable[[EventDraft], EventDraft], now_ms: Callable[[], int],
+    ) -> None:  # fmt: skip
+        self.consumer_id = consumer_id
+        self.guard = guard
+        self.names = names
+        self.events = events
+        self.decide_severity = decide_severity
+        self.now_ms = now_ms
+
+    def claims(
+        self, connection: sqlite3.Connection, batches: Sequence[tuple[int, Effects]], attempts: int
+    ) -> Committed:
+        """Claim each batch as done and carry out its effects. Raises AlreadyClaimedError."""
+        now = self.now_ms()
+        try:
+            connection.executemany(
+                SQL["claim"], [(seq, self.consumer_id, 1, attempts if attempts > 1 else None, None, now)
+                               for seq, _ in batches],
+            )  # fmt: skip
+        except sqlite3.IntegrityError as error:
+            raise AlreadyClaimedError from error
+        return self.effects(connection, [effects for _, effects in batches])
+
+    def effects(self, connection: sqlite3.Connection, all_effects: Sequence[Effects]) -> Committed:
+        committed = Committed([], 0)
+        for effects in all_effects:
+            if effects:
+                committed = self._one(connection, effects, committed)
+        return committed
+
+    def _one(self, connection: sqlite3.Connection, effects: Effects, so_far: Committed) -> Committed:
+        effect = UnitEffects(self, connection, effects.camera_id)
+        tx = PluginTx(connection, self.guard, effect)
+        for operation in effects.operations:
+            if isinstance(operation, EventDraft):
+                effect.event(operation)
+            elif isinstance(operation, tuple):
+                tx.execute(*operation)
+            else:
+                operation(tx)
+        for action in effects.actions:
+            effect.act(action)
+        camera = self.names.id(effects.camera_id)
+        for key, value in effects.state.items():
+            if value is None:
+                connection.execute(SQL["drop_state"], (self.consumer_id, camera, key))
+            else:
+                connection.execute(SQL["put_state"], (self.consumer_id, camera, key, value))
+        if effects.state:
+            connection.execute(SQL["lane_at"], (self.consumer_id, camera, effects.at_ms))
+        for name, frame in effects.frames.items():
+            row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
+            connection.execute(SQL["insert_evidence"], row)
+        return Committed(so_far.events + effect.events, so_far.actions + effect.actions)
+
+
+class UnitEffects:
+    """Events and actions written inside one unit, counted for what is told after it."""
+
+    def __init__(self, writer: EffectWriter, connection: sqlite3.Connection, camera_id: str) -> None:
+        self._writer = writer
+        self._connection = connection
+        self._camera_id = camera_id
+        self.events: list[tuple[int, EventDraft]] = []
+        self.actions = 0
+
+    def event(self, draft: EventDraft) -> str:
+        if not self._writer.events.known(draft.event_type):
+            raise ValueError(f"event type {draft.event_type!r} is not registered (heldard_register_event_types)")
+        decided = self._writer.decide_severity(draft)
+        seq = self._writer.events.insert(self._connection, decided)
+        self.events.append((seq, decided))
+        return self._writer.events.public_id(seq)
+
+    def act(self, action: ActionDraft) -> None:
+        writer = self._writer
+        payload = msgspec.json.encode(action.payload).decode()
+        row = (
+            writer.consumer_id,
+            action.kind,
+            action.key,
+            self._camera_id,
+            payload,
+            writer.now_ms(),
+            action.expires_ms,
+        )
+        self._connection.execute(SQL["insert_action"], row)
+        self.actions += 1

@@ -1,0 +1,326 @@
+"""One consumer, one camera: batches in log order, one commit for claim and effects.
+
+A lane holds a bounded number of batches in memory. When more come than it may hold it lets them go and reads the log
+from where it stands until it has caught up; so does a lane that starts with batches a crash cut short. That is the
+drainer: there is no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from heldard.errors import BusyError
+from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed
+from heldard.fanout.model import DONE, FAILED
+from heldard.plugin import Batch, Effects
+
+if TYPE_CHECKING:
+    from heldard.fanout.service import Member, Pending
+
+CHUNK = 32
+"""Batches driven before one commit, while all goes well."""
+
+PAGE = 64
+"""Batches read from the log at once."""
+
+Errand = tuple[Callable[["Lane"], Awaitable[Any]], asyncio.Future[Any]]
+
+
+class Lane:
+    """Runs until it is stopped; `offer`, `ask` and `tick` give it work and return at once."""
+
+    def __init__(self, member: Member, camera_id: str) -> None:
+        self.member = member
+        self.camera_id = camera_id
+        self._queue: deque[tuple[Batch, Pending]] = deque()
+        self._errands: deque[Errand] = deque()
+        self._wake = asyncio.Event()
+        self._behind = False
+        self._offered_behind = 0
+        self._cursor = member.since_seq
+        self._restored = False
+        self._tick_ms: int | None = None
+        self.at_ms = 0
+
+    # --- giving it work ---------------------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> bool:
+        return self._behind
+
+    @property
+    def idle(self) -> bool:
+        return not (self._queue or self._behind or self._errands)
+
+    def offer(self, batch: Batch, pending: Pending) -> bool:
+        """Queue a batch that was just committed. False when it will be read from the log later."""
+        if self._behind or len(self._queue) >= self.member.lane_limit:
+            self.fall_behind()
+            return False
+        self._queue.append((batch, pending))
+        self._wake.set()
+        return True
+
+    def fall_behind(self) -> None:
+        """There are batches in the log that are not in memory."""
+        self._behind = True
+        self._offered_behind += 1
+        self._wake.set()
+
+    def ask(self, errand: Callable[[Lane], Awaitable[Any]]) -> asyncio.Future[Any]:
+        """Run something between two batches; its result."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._errands.append((errand, future))
+        self._wake.set()
+        return future
+
+    def tick(self, now_ms: int) -> None:
+        if self.idle:
+            self._tick_ms = now_ms
+            self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    # --- working ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            if self.member.held or not await self._step():
+                self._wake.clear()
+                if not self.member.held and not (self.idle and self._tick_ms is None):
+                    self._wake.set()
+
+    async def _step(self) -> bool:
+        """Do the next thing; False when there is none."""
+        if self._errands:
+            await self._run_errand(*self._errands.popleft())
+        elif self._queue:
+            await self._drive_queue()
+        elif self._behind:
+            await self._drive_page()
+        elif self._tick_ms is not None:
+            now_ms, self._tick_ms = self._tick_ms, None
+            await self._drive_tick(now_ms)
+        else:
+            return False
+        return True
+
+    async def _run_errand(self, errand: Callable[[Lane], Awaitable[Any]], future: asyncio.Future[Any]) -> None:
+        try:
+            result = await errand(self)
+        except Exception as error:  # noqa: BLE001 - whoever asked hears of it
+            self._restored = False
+            if not future.cancelled():
+                future.set_exception(error)
+        else:
+            if not future.cancelled():
+                future.set_result(result)
+
+    async def _drive_queue(self) -> None:
+        chunk = [self._queue[n] for n in range(min(CHUNK, len(self._queue)))]
+        handled = await self._drive([batch for batch, _ in chunk])
+        for _ in range(handled):
+            batch, pending = self._queue.popleft()
+            self._cursor = max(self._cursor, batch.seq)
+            pending.ended(self.member)
+
+    async def _drive_page(self) -> None:
+        """Take the next page from the log; caught up when there is none and none was offered meanwhile."""
+        before = self._offered_behind
+        page = await self.member.unclaimed(self.camera_id, self._cursor, PAGE)
+        if not page:
+            if self._offered_behind == before:
+                self._behind = False
+            return
+        wanted = [batch for batch in page if self.member.consumer.wants(batch.task_type)]
+        handled = await self._drive(wanted) if wanted else 0
+        if handled == len(wanted):
+            self._cursor = page[-1].seq
+        elif handled:
+            self._cursor = wanted[handled - 1].seq
+        self.member.recheck(wanted[:handled])
+
+    async def _drive(self, batches: Sequence[Batch]) -> int:
+        """Drive batches in order, together while all goes well, one by one when not; how many were dealt with."""
+        member = self.member
+        if member.consumer.delivery == "effects" and len(batches) > 1:
+            try:
+                await self._consume_and_claim(batches, 1)
+            except Exception:  # noqa: BLE001 - which of them it was shows when they are driven one by one
+                self._restored = False
+            else:
+                return len(batches)
+        one = self._effects_once if member.consumer.delivery == "effects" else self._at_most_once
+        handled = 0
+        for batch in batches:
+            if member.held or not await one(batch):
+                break
+            handled += 1
+        return handled
+
+    # --- effects: claim and effects in one commit -------------------------------------------------------------------
+
+    async def _effects_once(self, batch: Batch) -> bool:
+        """Until the batch is claimed as done or failed; False when the consumer was held meanwhile."""
+        member = self.member
+        attempt = 1
+        while not member.held:
+            try:
+                await self._consume_and_claim([batch], attempt)
+            except AlreadyClaimedError:
+                self._restored = False
+                return True
+            except BusyError as error:
+                self._restored = False
+                await member.wait_for_store(error)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
+                self._restored = False
+                if await self._failed(batch, attempt, error):
+                    return True
+                attempt += 1
+            else:
+                return True
+        return False
+
+    async def _failed(self, batch: Batch, attempt: int, error: Exception) -> bool:
+        """Note a failed attempt; wait for the next, or park the batch. True when parked."""
+        member = self.member
+        member.note_failure(self.camera_id, batch.seq, attempt, error)
+        if attempt < member.attempts:
+            await member.back_off(attempt)
+            return False
+        await member.end_claim_as(batch.seq, FAILED, attempt, error)
+        return True
+
+    async def _consume_and_claim(self, batches: Sequence[Batch], attempt: int) -> None:
+        member = self.member
+        await self._restore()
+        claims: list[tuple[int, Effects]] = []
+        for batch in batches:
+            effects = Effects(self.camera_id, batch.at_ms, batch.frames)
+            await member.driver.call(member.consumer.consume, batch, effects)
+            claims.append((batch.seq, effects))
+        await member.keep_frames([effects for _, effects in claims])
+        await member.commit(functools.partial(_claims, member, claims, attempt))
+        self.at_ms = max(self.at_ms, batches[-1].at_ms)
+        member.note_success(len(batches))
+
+    # --- at most once: claim, then run ------------------------------------------------------------------------------
+
+    async def _at_most_once(self, batch: Batch) -> bool:
+        member = self.member
+        while not member.held:
+            try:
+                await self._restore()
+                if not await member.begin_claim(batch.seq):
+                    return True
+                break
+            except BusyError as error:
+                await member.wait_for_store(error)
+        else:
+            return False
+        effects = Effects(self.camera_id, batch.at_ms, batch.frames)
+        try:
+            await member.driver.call(member.consumer.consume, batch, effects)
+            await member.keep_frames([effects])
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
+            self._restored = False
+            member.note_failure(self.camera_id, batch.seq, 1, error)
+            await member.end_claim_as(batch.seq, FAILED, 1, error)
+        else:
+            await self._end_at_most_once(batch, effects)
+        return True
+
+    async def _end_at_most_once(self, batch: Batch, effects: Effects) -> None:
+        """The claim ends as done with the effects; when those cannot be written, as failed without them."""
+        member = self.member
+        while True:
+            try:
+                await member.commit(functools.partial(_end_with, member, batch.seq, effects))
+                member.note_success(1)
+                return
+            except BusyError as error:
+                await member.wait_for_store(error)
+            except Exception as error:  # noqa: BLE001 - the plugin's own SQL or event type
+                self._restored = False
+                member.note_failure(self.camera_id, batch.seq, 1, error)
+                await member.end_claim_as(batch.seq, FAILED, 1, error)
+                return
+
+    # --- time, and work between batches -----------------------------------------------------------------------------
+
+    async def _drive_tick(self, now_ms: int) -> None:
+        if now_ms <= self.at_ms:
+            return
+        try:
+            await self.effects_of(lambda effects: self.member.driver.call(
+                self.member.consumer.tick, self.camera_id, effects.at_ms, effects), now_ms)  # fmt: skip
+        except BusyError as error:
+            await self.member.wait_for_store(error)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
+            self.member.note_failure(self.camera_id, None, 1, error)
+
+    async def effects_of(self, work: Callable[[Effects], Awaitable[Any]], at_ms: int) -> Any:
+        """Let `work` fill effects at `at_ms` and commit them; its result. On failure the state is restored later."""
+        member = self.member
+        try:
+            await self._restore()
+            effects = Effects(self.camera_id, max(at_ms, self.at_ms), member.frames)
+            result = await work(effects)
+            if effects:
+                await member.keep_frames([effects])
+                await member.commit(functools.partial(_effects, member, effects))
+        except BaseException:
+            self._restored = False
+            raise
+        self.at_ms = max(self.at_ms, effects.at_ms)
+        return result
+
+    async def redrive(self, batch: Batch) -> None:
+        """Drive a parked batch again. Raises what the consumer raises, AlreadyClaimedError when it is not parked.
+
+        The lane's time does not run backwards for it: effects are dated by where the lane stands.
+        """
+        member = self.member
+        try:
+            await self._restore()
+            effects = Effects(self.camera_id, max(batch.at_ms, self.at_ms), batch.frames)
+            await member.driver.call(member.consumer.consume, batch, effects)
+            await member.keep_frames([effects])
+            await member.commit(functools.partial(_redeem, member, batch.seq, effects))
+        except BaseException:
+            self._restored = False
+            raise
+
+    async def _restore(self) -> None:
+        if not self._restored:
+            await self.member.restore(self.camera_id)
+            self._restored = True
+
+
+def _claims(
+    member: Member, claims: list[tuple[int, Effects]], attempt: int, connection: sqlite3.Connection
+) -> Committed:
+    return member.writer.claims(connection, claims, attempt)
+
+
+def _effects(member: Member, effects: Effects, connection: sqlite3.Connection) -> Committed:
+    return member.writer.effects(connection, [effects])
+
+
+def _end_with(member: Member, seq: int, effects: Effects, connection: sqlite3.Connection) -> Committed:
+    connection.execute(SQL["end_claim"], (DONE, None, None, member.writer.now_ms(), seq, member.id))
+    return member.writer.effects(connection, [effects])
+
+
+def _redeem(member: Member, seq: int, effects: Effects, connection: sqlite3.Connection) -> Committed:
+    if connection.execute(SQL["redeem_claim"], (member.writer.now_ms(), seq, member.id)).rowcount != 1:
+        raise AlreadyClaimedError
+    return member.writer.effects(connection, [effects])

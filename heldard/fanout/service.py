@@ -1,0 +1,544 @@
+"""Drives every consumer from the log: lanes, trusted time, quarantine, re-drive, and the mark that ends a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from heldard.clock import Clock, rfc3339
+from heldard.config import FanoutSettings
+from heldard.db.database import Database
+from heldard.db.guard import SqlGuard
+from heldard.db.names import Names
+from heldard.errors import BusyError, ConflictError, HeldardError, NotFoundError
+from heldard.events.service import Events
+from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed, EffectWriter
+from heldard.fanout.drive import ConsumeTimeoutError, driver_for
+from heldard.fanout.lane import Lane
+from heldard.fanout.model import CLAIM_STATES, RUNNING, ConsumerStatus, ParkedBatch, Redriven
+from heldard.frames.evidence import EvidenceStore
+from heldard.ingest.log import DetectionLog
+from heldard.ingest.sources import Sources
+from heldard.plugin import Batch, Consumer, Effects, EventDraft, FrameSource
+from heldard.supervisor import Supervisor
+
+T = TypeVar("T")
+
+TICK_S = 1.0
+MARK_S = 0.1
+SWEEP_S = 15.0
+SWEEP_PAGE = 500
+REDRIVE_LIMIT = 1000
+
+log: Any = structlog.get_logger("heldard.fanout")
+
+
+class Pending:
+    """A batch that is under way to its consumers."""
+
+    __slots__ = ("_fanout", "delivered", "remaining", "seq")
+
+    def __init__(self, fanout: Fanout, seq: int, remaining: int) -> None:
+        self._fanout = fanout
+        self.seq = seq
+        self.remaining = remaining
+        self.delivered: asyncio.Future[None] | None = None
+
+    def ended(self, _member: Member) -> None:
+        self.remaining -= 1
+        if self.remaining == 0:
+            self._fanout.finished(self.seq)
+            if self.delivered is not None and not self.delivered.done():
+                self.delivered.set_result(None)
+
+
+class Member:
+    """A consumer with its number, its figures and what its lanes need from the kernel."""
+
+    def __init__(self, fanout: Fanout, plugin: str, consumer: Consumer, guard: SqlGuard, row: sqlite3.Row) -> None:
+        settings = fanout.settings
+        self.fanout = fanout
+        self.plugin = plugin
+        self.consumer = consumer
+        self.id: int = row["id"]
+        self.since_seq: int = row["since_seq"]
+        self.quarantined_ms: int | None = row["quarantined_ms"]
+        self.last_error: str | None = row["last_error"]
+        self.lane_limit = settings.lane_limit
+        self.attempts = settings.attempts
+        self.frames = fanout.frames
+        self.lanes: dict[str, Lane] = {}
+        self.delivered = self.retried = self.failed = self.timeouts = self.blocked = 0
+        self._in_a_row = 0
+        self.driver = driver_for(
+            consumer, fanout.clock, settings.consume_timeout_s, settings.blocked_ms / 1000, self._note_blocked
+        )
+        self.writer = EffectWriter(
+            self.id, guard, fanout.names, fanout.events, fanout.decide_severity, fanout.clock.now_ms
+        )
+
+    @property
+    def held(self) -> bool:
+        return self.quarantined_ms is not None
+
+    # --- what lanes ask for -----------------------------------------------------------------------------------------
+
+    async def restore(self, camera_id: str) -> None:
+        """Give the consumer what it last committed for this camera."""
+        place = {"consumer": self.id, "camera": self.fanout.names.id(camera_id)}
+        rows = await self.fanout.db.fetch(SQL["state_of_lane"], place)
+        await self.driver.call(self.consumer.restore, camera_id, {row["key"]: row["value"] for row in rows})
+
+    async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> None:
+        await self.fanout.db.write(unit, self.fanout.told)
+
+    async def keep_frames(self, all_effects: Sequence[Effects]) -> None:
+        """Write evidence before the commit that refers to it. Without room, the events go without their pictures."""
+        for effects in all_effects:
+            if not effects.frames:
+                continue
+            try:
+                await asyncio.to_thread(self.fanout.evidence.write, effects.frames)
+            except OSError as error:
+                self.fanout.evidence_lost += len(effects.frames)
+                log.warning("evidence_lost", consumer=self.consumer.name, error=str(error))
+                effects.frames.clear()
+
+    async def unclaimed(self, camera_id: str, after: int, limit: int) -> list[Batch]:
+        camera = self.fanout.names.id(camera_id)
+        place = {"camera": camera, "after": after, "consumer": self.id, "limit": limit}
+        rows = await self.fanout.db.fetch(SQL["unclaimed_page"], place)
+        return await self.fanout.log.to_batches(rows, replayed=True)
+
+    async def begin_claim(self, seq: int) -> bool:
+        """Commit a running claim; False when the batch is claimed already."""
+
+        def unit(connection: sqlite3.Connection) -> bool:
+            try:
+                connection.execute(SQL["claim"], (seq, self.id, RUNNING, None, None, None))
+            except sqlite3.IntegrityError:
+                return False
+            return True
+
+        return await self.fanout.db.write(unit)
+
+    async def end_claim_as(self, seq: int, state: int, attempts: int, error: Exception) -> None:
+        """Park a batch; waits for the store as long as it takes, so that the lane can go on."""
+        text, now = _describe(error), self.fanout.clock.now_ms()
+
+        def unit(connection: sqlite3.Connection) -> None:
+            ended = connection.execute(SQL["end_claim"], (state, attempts, text, now, seq, self.id)).rowcount
+            if not ended:
+                connection.execute(SQL["claim"], (seq, self.id, state, attempts, text, now))
+
+        while True:
+            try:
+                await self.fanout.db.write(unit)
+                break
+            except BusyError as busy:
+                await self.wait_for_store(busy)
+        self.failed += 1
+        self._in_a_row += 1
+        await self._judge()
+
+    async def back_off(self, attempt: int) -> None:
+        self.retried += 1
+        settings = self.fanout.settings
+        await self.fanout.clock.sleep(min(settings.retry_longest_s, settings.retry_first_s * 2 ** (attempt - 1)))
+
+    async def wait_for_store(self, error: HeldardError) -> None:
+        """The store's trouble is not the consumer's failure: wait and go on."""
+        log.warning("lane_waits_for_store", consumer=self.consumer.name, error=error.message)
+        await self.fanout.clock.sleep(self.fanout.settings.retry_first_s)
+
+    def recheck(self, batches: Sequence[Batch]) -> None:
+        self.fanout.recheck(batches)
+
+    # --- failures ---------------------------------------------------------------------------------------------------
+
+    def note_success(self, batches: int) -> None:
+        self.delivered += batches
+        self._in_a_row = 0
+
+    def note_failure(self, camera_id: str, seq: int | None, attempt: int, error: Exception) -> None:
+        self.last_error = _describe(error)
+        self.timeouts += isinstance(error, ConsumeTimeoutError)
+        if attempt == 1:
+            log.warning(
+                "consumer_failed", consumer=self.consumer.name, plugin=self.plugin, camera_id=camera_id, seq=seq,
+                error=self.last_error, exc_info=error,
+            )  # fmt: skip
+
+    def _note_blocked(self, seconds: float) -> None:
+        self.blocked += 1
+        self.last_error = f"held the event loop for {seconds:.2f} s: declare runs_in = 'thread' or 'process'"
+        log.warning("consumer_blocked_loop", consumer=self.consumer.name, plugin=self.plugin, seconds=round(seconds, 3))
+
+    async def _judge(self) -> None:
+        if self._in_a_row >= self.fanout.settings.quarantine_failures and not self.held:
+            await self.hold(self.last_error or "failed too often")
+
+    async def hold(self, reason: str) -> None:
+        """Stop this consumer's lanes; the log keeps its place."""
+        self.quarantined_ms = self.fanout.clock.now_ms()
+        await self._write_hold(reason, "consumer_quarantined", {"error": reason, "parked_in_a_row": self._in_a_row})
+
+    async def resume(self) -> None:
+        """Let the lanes run from where they stand."""
+        self.quarantined_ms = None
+        self._in_a_row = 0
+        await self._write_hold(None, "consumer_resumed", {})
+        await self.fanout.wake(self)
+
+    async def _write_hold(self, reason: str | None, event_type: str, payload: dict[str, Any]) -> None:
+        row = {"id": self.id, "quarantined_ms": self.quarantined_ms, "last_error": reason}
+        now = self.fanout.clock.now_ms()
+        draft = EventDraft(
+            event_type, now, "critical" if reason else "info", None,
+            {"consumer": self.consumer.name, "plugin": self.plugin, **payload},
+        )  # fmt: skip
+
+        def unit(connection: sqlite3.Connection) -> Committed:
+            connection.execute(SQL["quarantine"], row)
+            return Committed([(self.fanout.events.insert(connection, draft), draft)], 0)
+
+        await self.commit(unit)
+
+
+class Fanout:
+    """All consumers. `offer` is called in log order, after each commit, on the event loop."""
+
+    def __init__(
+        self, db: Database, names: Names, sources: Sources, events: Events, detection_log: DetectionLog,
+        frames: FrameSource, evidence: EvidenceStore, supervisor: Supervisor, clock: Clock, settings: FanoutSettings,
+    ) -> None:  # fmt: skip
+        self.db = db
+        self.names = names
+        self.events = events
+        self.log = detection_log
+        self.frames = frames
+        self.evidence = evidence
+        self.clock = clock
+        self.settings = settings
+        self.decide_severity: Callable[[EventDraft], EventDraft] = lambda draft: draft
+        self.on_actions: Callable[[], None] = lambda: None
+        self.on_batch: Callable[[Batch], None] | None = None
+        self.evidence_lost = 0
+        self._sources = sources
+        self._supervisor = supervisor
+        self._members: dict[str, Member] = {}
+        self._interest: dict[str, tuple[Member, ...]] = {}
+        self._at: dict[str, int] = {}
+        self._in_flight: dict[str, int] = {}
+        self._finished: list[int] = []
+        self._recheck: dict[int, tuple[int, ...]] = {}
+        self._mark_due = asyncio.Event()
+
+    # --- start and stop ---------------------------------------------------------------------------------------------
+
+    async def register(self, plugin: str, consumer: Consumer, guard: SqlGuard) -> None:
+        """Add a consumer. Raises ConflictError when its name is taken."""
+        if consumer.name in self._members:
+            raise ConflictError(f"two consumers are named {consumer.name!r}")
+        await self.db.write(lambda connection: connection.execute(SQL["register_consumer"], {"name": consumer.name}))
+        row = await self.db.fetch_one(SQL["consumer_by_name"], {"name": consumer.name})
+        assert row is not None
+        self._members[consumer.name] = Member(self, plugin, consumer, guard, row)
+        self._interest.clear()
+
+    async def start(self) -> None:
+        """End what a crash left running, take up every lane that has state or work, begin ticking."""
+        now = self.clock.now_ms()
+        await self.db.write(lambda connection: connection.execute(SQL["interrupt_claims"], {"now": now}))
+        for sql in (SQL["lane_times"], SQL["newest_times"]):
+            for row in await self.db.fetch(sql):
+                camera_id = self.names.text(row["camera"])
+                self._at[camera_id] = max(self._at.get(camera_id, 0), row["at_ms"] or 0)
+        await self._sweep()
+        for member in self._members.values():
+            await self.wake(member)
+        self._supervisor.start("fanout.tick", self._tick)
+        self._supervisor.start("fanout.mark", self._mark)
+        self._supervisor.start("fanout.sweep", self._sweep_often)
+
+    async def wake(self, member: Member) -> None:
+        """Take up the lanes of a consumer that have state or unfinished batches."""
+        for row in await self.db.fetch(SQL["lanes_with_state"], {"consumer": member.id}):
+            self._lane(member, self.names.text(row["camera"]))
+        for row in await self.db.fetch(SQL["unfinished_cameras"]):
+            self._lane(member, self.names.text(row["camera"])).fall_behind()
+        for lane in member.lanes.values():
+            lane.wake()
+
+    async def drain(self) -> None:
+        """Wait until every lane that is not held has nothing to do and every finished batch is marked."""
+        while not all(lane.idle for member in self._members.values() if not member.held
+                      for lane in member.lanes.values()):  # fmt: skip
+            await self.clock.sleep(0.01)
+        await self._write_marks()
+
+    async def stop(self) -> None:
+        """Write the marks that are due. Lanes end with the supervisor."""
+        await self._write_marks()
+        for member in self._members.values():
+            member.driver.close()
+            member.writer.guard.close()
+
+    # --- trusted time -----------------------------------------------------------------------------------------------
+
+    def begin(self, camera_id: str, wanted_ms: int) -> int:
+        """The trusted time of a batch that is about to be written; never earlier than any before it on this camera.
+
+        Ticks of the camera wait until `end`.
+        """
+        at_ms = max(wanted_ms, self._at.get(camera_id, 0))
+        self._at[camera_id] = at_ms
+        self._in_flight[camera_id] = self._in_flight.get(camera_id, 0) + 1
+        return at_ms
+
+    def end(self, camera_id: str) -> None:
+        self._in_flight[camera_id] -= 1
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    def interested(self, task_type: str) -> tuple[Member, ...]:
+        """The consumers that want a task type."""
+        found = self._interest.get(task_type)
+        if found is None:
+            found = tuple(member for member in self._members.values() if member.consumer.wants(task_type))
+            if len(self._interest) < 1024:
+                self._interest[task_type] = found
+        return found
+
+    def offer(self, batch: Batch, *, wait: bool) -> asyncio.Future[None] | None:
+        """Hand a committed batch to its lanes. A future for when all have ended, where waiting makes sense: None when
+        a lane is held or behind, for then it could take long."""
+        if self.on_batch is not None:
+            self.on_batch(batch)
+        members = self.interested(batch.task_type)
+        pending = Pending(self, batch.seq, len(members))
+        prompt = wait
+        for member in members:
+            queued = self._lane(member, batch.camera_id).offer(batch, pending)
+            prompt = prompt and queued and not member.held
+        if prompt:
+            pending.delivered = asyncio.get_running_loop().create_future()
+            if not members:
+                pending.delivered.set_result(None)
+        return pending.delivered
+
+    def _lane(self, member: Member, camera_id: str) -> Lane:
+        lane = member.lanes.get(camera_id)
+        if lane is None:
+            lane = Lane(member, camera_id)
+            member.lanes[camera_id] = lane
+            self._supervisor.start(f"lane.{member.consumer.name}.{camera_id}", lane.run)
+            lane.wake()
+        return lane
+
+    def told(self, committed: Committed) -> None:
+        self.events.announce(committed.events)
+        if committed.actions:
+            self.on_actions()
+
+    # --- the mark that ends a batch ---------------------------------------------------------------------------------
+
+    def finished(self, seq: int) -> None:
+        self._finished.append(seq)
+        self._mark_due.set()
+
+    def recheck(self, batches: Sequence[Batch]) -> None:
+        """These were dealt with by a lane that reads the log: mark those whose other consumers have ended too."""
+        for batch in batches:
+            self._recheck[batch.seq] = tuple(member.id for member in self.interested(batch.task_type))
+        if batches:
+            self._mark_due.set()
+
+    async def _mark(self) -> None:
+        while True:
+            await self._mark_due.wait()
+            await self.clock.sleep(MARK_S)
+            self._mark_due.clear()
+            await self._write_marks()
+
+    async def _write_marks(self) -> None:
+        finished, self._finished = self._finished, []
+        recheck, self._recheck = self._recheck, {}
+        if not finished and not recheck:
+            return
+        now = self.clock.now_ms()
+
+        def unit(connection: sqlite3.Connection) -> None:
+            complete = finished + [seq for seq, needed in recheck.items() if _all_ended(connection, seq, needed)]
+            connection.executemany(SQL["finish"], [{"now": now, "seq": seq} for seq in complete])
+
+        try:
+            await self.db.write(unit)
+        except BusyError:
+            self._finished += finished
+            self._recheck.update(recheck)
+            self._mark_due.set()
+
+    async def _sweep_often(self) -> None:
+        while True:
+            await self.clock.sleep(SWEEP_S)
+            if all(not lane.behind for member in self._members.values() for lane in member.lanes.values()):
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Mark batches whose claims had all ended when their mark was lost."""
+        after = 0
+        while rows := await self.db.fetch(SQL["unfinished_page"], {"after": after, "limit": SWEEP_PAGE}):
+            sources = await self._sources.of({row["source"] for row in rows})
+            for row in rows:
+                members = self.interested(sources[row["source"]].task_type)
+                self._recheck[row["seq"]] = tuple(member.id for member in members)
+            await self._write_marks()
+            after = rows[-1]["seq"]
+
+    # --- time without traffic ---------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await self.clock.sleep(TICK_S)
+            self.tick(self.clock.now_ms() - self.settings.tick_grace_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Tell idle lanes that time has come to `now_ms`; a camera with a batch under way is told later."""
+        for camera_id in {camera for member in self._members.values() for camera in member.lanes}:
+            if self._in_flight.get(camera_id) or self._at.get(camera_id, 0) >= now_ms:
+                continue
+            lanes = [member.lanes[camera_id] for member in self._members.values() if camera_id in member.lanes]
+            if all(lane.idle or lane.member.held for lane in lanes):
+                self._at[camera_id] = now_ms
+                for lane in lanes:
+                    lane.tick(now_ms)
+
+    # --- for plugins and operators ----------------------------------------------------------------------------------
+
+    async def in_lane(self, consumer: str, camera_id: str, work: Callable[[Effects], T]) -> T:
+        """Run `work` between two batches and commit its effects."""
+        member = self.member(consumer)
+        if member.held:
+            raise BusyError(f"consumer {consumer!r} is quarantined: resume it first", code="consumer_held")
+        await self.names.intern([camera_id])
+        at_ms = self.begin(camera_id, self.clock.now_ms() - self.settings.tick_grace_ms)
+
+        async def fill(effects: Effects) -> T:
+            return work(effects)
+
+        try:
+            result: T = await self._lane(member, camera_id).ask(lambda lane: lane.effects_of(fill, at_ms))
+            return result
+        finally:
+            self.end(camera_id)
+
+    def member(self, name: str) -> Member:
+        """Raises NotFoundError."""
+        if name not in self._members:
+            raise NotFoundError(f"no consumer {name!r}: see GET /api/v1/consumers", code="consumer_not_found")
+        return self._members[name]
+
+    def members(self) -> list[Member]:
+        return [self._members[name] for name in sorted(self._members)]
+
+    async def status(self, member: Member) -> ConsumerStatus:
+        lag = await self.db.fetch_one(SQL["lag"], {"consumer": member.id, "since": member.since_seq})
+        parked = await self.db.fetch_one(SQL["count_parked"], {"consumer": member.id})
+        assert lag is not None
+        assert parked is not None
+        return ConsumerStatus(
+            name=member.consumer.name,
+            plugin=member.plugin,
+            delivery=member.consumer.delivery,
+            runs_in=member.consumer.runs_in,
+            state="quarantined" if member.held else "active",
+            lag=lag["lag"],
+            oldest_unfinished_at=_when(lag["oldest_ms"]),
+            delivered=member.delivered,
+            retried=member.retried,
+            failed=member.failed,
+            timeouts=member.timeouts,
+            blocked=member.blocked,
+            parked=parked["parked"],
+            last_error=member.last_error,
+            quarantined_at=_when(member.quarantined_ms),
+        )
+
+    async def parked(self, member: Member, limit: int) -> list[ParkedBatch]:
+        rows = await self.db.fetch(SQL["odd_claims"], {"consumer": member.id, "limit": limit})
+        sources = await self._sources.of({row["source"] for row in rows})
+        return [
+            ParkedBatch(
+                seq=row["seq"], camera_id=sources[row["source"]].camera_id, task_type=sources[row["source"]].task_type,
+                state=CLAIM_STATES[row["state"]], attempts=row["attempts"] or 1, error=row["error"],
+                ended_at=_when(row["ended_ms"]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def redrive(self, member: Member) -> Redriven:
+        """Try parked batches again, oldest first, each between two batches of its lane, at the lane's present time."""
+        if member.consumer.delivery != "effects":
+            raise ConflictError(
+                f"{member.consumer.name!r} acts at most once: what it failed or was interrupted in is not run again",
+                code="at_most_once",
+            )
+        if member.held:
+            raise BusyError(f"consumer {member.consumer.name!r} is quarantined: resume it first", code="consumer_held")
+        done: list[int] = []
+        failed: dict[str, str] = {}
+        place = {"consumer": member.id, "limit": REDRIVE_LIMIT}
+        for row in await self.db.fetch(SQL["parked_seqs"], place):
+            try:
+                await self._redrive_one(member, row["seq"], self.names.text(row["camera"]))
+                done.append(row["seq"])
+            except AlreadyClaimedError:
+                continue
+            except Exception as error:  # noqa: BLE001 - the answer says which failed and why
+                failed[str(row["seq"])] = _describe(error)
+        return Redriven(done=done, failed=failed)
+
+    async def _redrive_one(self, member: Member, seq: int, camera_id: str) -> None:
+        rows = await self.db.fetch(SQL["batch_by_seq"], {"seq": seq})
+        for batch in await self.log.to_batches(rows, replayed=True):
+            await self._lane(member, camera_id).ask(operator.methodcaller("redrive", batch))
+
+    async def forget_camera(self, camera_id: str) -> None:
+        """A camera was deleted: end its lanes, drop their state."""
+        camera = self.names.id(camera_id)
+        for member in self._members.values():
+            lane = member.lanes.pop(camera_id, None)
+            if lane is None:
+                continue
+            name = f"lane.{member.consumer.name}.{camera_id}"
+            await self._supervisor.end(name)
+            member.consumer.forget(camera_id)
+        if camera is not None:
+            await self.db.write(lambda connection: _forget(connection, camera))
+        self._at.pop(camera_id, None)
+
+
+def _forget(connection: sqlite3.Connection, camera: int) -> None:
+    for name in ("forget_state_of_camera", "forget_lanes_of_camera"):
+        connection.execute(SQL[name], {"camera": camera})
+
+
+def _all_ended(connection: sqlite3.Connection, seq: int, consumers: tuple[int, ...]) -> bool:
+    place = {"seq": seq, "consumers": msgspec.json.encode(consumers).decode()}
+    ended: int = connection.execute(SQL["ended_claims"], place).fetchone()[0]
+    return ended >= len(consumers)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _when(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)

@@ -1,0 +1,42 @@
+"""Frames kept for good: JPEG files below the data directory, written before the commit that refers to them.
+
+A file whose commit never came is removed by retention; a row without its file cannot be.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from heldard.plugin import Frame
+
+_NAME = re.compile(r"([a-z0-9_]{1,200})-(main|sub)-(\d{1,15})\.jpg")
+
+
+class EvidenceStore:
+    """One folder per camera below `snapshots`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = data_dir / "snapshots"
+
+    def path(self, name: str) -> Path | None:
+        """Where a name is kept; None for anything that is not a name of ours."""
+        match = _NAME.fullmatch(name)
+        return None if match is None else self.root / match[1] / name
+
+    def write(self, frames: Mapping[str, Frame]) -> None:
+        """Write each frame that is not there yet, whole or not at all. Blocking. Raises OSError."""
+        for name, frame in frames.items():
+            path = self.path(name)
+            assert path is not None
+            if path.exists():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            with part.open("wb") as file:
+                file.write(frame.jpeg)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)

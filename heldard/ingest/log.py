@@ -1,0 +1,215 @@
+"""The log of batches: the only place that touches `outbox` and `detections`.
+
+A batch is one row of `outbox`; its detections are rows of `detections` keyed by `seq * 1024 + place in the batch`, so
+they lie together and need no index of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from heldard import ids
+from heldard.clock import rfc3339
+from heldard.db import queries
+from heldard.db.database import Database
+from heldard.db.names import Names
+from heldard.ingest.model import DetectionView, OutboxEntry
+from heldard.ingest.sources import Source, Sources
+from heldard.plugin import Batch, Detection, EventDraft, FrameSource, Provenance
+
+SQL = queries.load("heldard.ingest")
+
+PLACES = 1024
+"""Places a batch has for detections; more than a post may carry (1000)."""
+
+WORKER_SPACE = "w:"
+"""Namespace of the frame ids that came over HTTP, so that none can be mistaken for the kernel's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A batch ready to be written: everything interned, one tuple per detection."""
+
+    batch: tuple[Any, ...]
+    detections: list[tuple[Any, ...]]
+    event: EventDraft | None
+
+    @property
+    def key(self) -> tuple[Any, Any]:
+        return self.batch[2], self.batch[3]
+
+
+def append(connection: sqlite3.Connection, entry: LogEntry) -> tuple[int, bool]:
+    """Write a batch inside a unit of work: (seq, whether it is new). For a duplicate, the original's seq."""
+    cursor = connection.execute(SQL["insert_batch"], entry.batch)
+    if cursor.rowcount == 0:
+        return connection.execute(SQL["batch_of_frame"], entry.key).fetchone()[0], False
+    assert cursor.lastrowid is not None
+    seq = cursor.lastrowid
+    first = seq * PLACES
+    connection.executemany(SQL["insert_detection"], [(first + place, *rest) for place, *rest in entry.detections])
+    return seq, True
+
+
+class DetectionLog:
+    """Reads the log back: as batches for lanes and backtests, as rows for the API."""
+
+    def __init__(self, db: Database, names: Names, sources: Sources, frames: FrameSource | None) -> None:
+        self._db = db
+        self._names = names
+        self._sources = sources
+        self._frames = frames
+
+    async def to_batches(self, rows: Sequence[sqlite3.Row], *, replayed: bool) -> list[Batch]:
+        """Outbox rows with their detections, as consumers are given them."""
+        sources = await self._sources.of({row["source"] for row in rows})
+        detections = await self._detections([row["seq"] for row in rows])
+        return [
+            self._to_batch(row, sources[row["source"]], tuple(detections.get(row["seq"], ())), replayed) for row in rows
+        ]
+
+    async def _detections(self, seqs: list[int]) -> dict[int, list[Detection]]:
+        found: dict[int, list[Detection]] = {}
+        for row in await self._db.fetch(SQL["detections_of_batches"], {"seqs": msgspec.json.encode(seqs).decode()}):
+            found.setdefault(row["id"] // PLACES, []).append(self._to_detection(row))
+        return found
+
+    def _to_detection(self, row: sqlite3.Row) -> Detection:
+        return Detection(
+            index=row["id"] % PLACES,
+            label=None if row["label"] is None else self._names.text(row["label"]),
+            confidence=row["confidence"],
+            bbox=_box(row),
+            track_id=row["track"],
+            raw_attributes=b"{}" if row["attributes"] is None else row["attributes"].encode(),
+        )
+
+    def _to_batch(self, row: sqlite3.Row, source: Source, detections: tuple[Detection, ...], replayed: bool) -> Batch:
+        return Batch(
+            seq=row["seq"],
+            camera_id=source.camera_id,
+            task_type=source.task_type,
+            at_ms=row["at_ms"],
+            received_ms=row["received_ms"],
+            detections=detections,
+            site_id=source.site_id or None,
+            task_id=source.task_id or None,
+            epoch=source.epoch,
+            frame_id=frame_text(row["frame"], source.task_id),
+            captured_ms=row["captured_ms"],
+            provenance=provenance_of(source),
+            replayed=replayed,
+            frames=self._frames,
+        )
+
+    async def between(self, camera_id: str, from_ms: int, to_ms: int, page: int = 256) -> AsyncIterator[Batch]:
+        """A camera's batches with from_ms <= at_ms < to_ms, in log order."""
+        camera = self._names.id(camera_id)
+        at_ms, seq = from_ms - 1, 2**62
+        while True:
+            place = {"camera": camera, "at_ms": at_ms, "seq": seq, "to_ms": to_ms, "limit": page}
+            rows = await self._db.fetch(SQL["batches_at"], place)
+            for batch in await self.to_batches(rows, replayed=True):
+                yield batch
+            if len(rows) < page:
+                return
+            at_ms, seq = rows[-1]["at_ms"], rows[-1]["seq"]
+
+    async def newest(self, camera_id: str, conditions: Sequence[tuple[str, Any]], limit: int) -> list[DetectionView]:
+        """A camera's detections, newest first by (timestamp, id). `conditions` come from routes only."""
+        sql = SQL["newest_detections"] + "".join(f" AND {condition}" for condition, _ in conditions)
+        values: list[Any] = [self._names.id(camera_id)]
+        for _, value in conditions:
+            values.extend(value if isinstance(value, tuple) else (value,))
+        rows = await self._db.fetch(f"{sql} ORDER BY o.timestamp_ms DESC, d.id DESC LIMIT ?", [*values, limit])
+        sources = await self._sources.of({row["source"] for row in rows})
+        return [self._view(row, row, sources[row["source"]]) for row in rows]
+
+    async def outbox(self, after: int, limit: int, *, payload: bool) -> list[OutboxEntry]:
+        """The log from `after` on, ascending."""
+        rows = await self._db.fetch(SQL["outbox_after"], {"after": after, "limit": limit})
+        sources = await self._sources.of({row["source"] for row in rows})
+        inside: dict[int, list[DetectionView]] = {}
+        if payload:
+            by_seq = {row["seq"]: row for row in rows}
+            seqs = msgspec.json.encode(list(by_seq)).decode()
+            for row in await self._db.fetch(SQL["detections_of_batches"], {"seqs": seqs}):
+                batch = by_seq[row["id"] // PLACES]
+                inside.setdefault(batch["seq"], []).append(self._view(batch, row, sources[batch["source"]]))
+        return [_entry(row, sources[row["source"]], inside.get(row["seq"], []) if payload else None) for row in rows]
+
+    async def forget_camera(self, camera_id: str) -> None:
+        """Delete a camera's detections, a step at a time so that ingest is not held up. Its outbox rows stay."""
+        camera = self._names.id(camera_id)
+        while await self._db.write(lambda c: c.execute(SQL["delete_detections_of_camera"], (camera,)).rowcount):
+            pass
+
+    def _view(self, batch: sqlite3.Row, row: sqlite3.Row, source: Source) -> DetectionView:
+        detection = self._to_detection(row)
+        return DetectionView(
+            id=ids.of_row("det", row["id"]),
+            seq=batch["seq"],
+            camera_id=source.camera_id,
+            task_type=source.task_type,
+            task_id=source.task_id or None,
+            timestamp=rfc3339(batch["timestamp_ms"]),
+            at=rfc3339(batch["at_ms"]),
+            label=detection.label,
+            confidence=detection.confidence,
+            bbox=detection.bbox,
+            track_id=detection.track_id,
+            attributes={**detection.attributes, **server_attributes(source)},
+            frame_id=frame_text(batch["frame"], source.task_id),
+            created_at=rfc3339(batch["received_ms"]),
+        )
+
+
+def provenance_of(source: Source) -> Provenance:
+    return Provenance("worker" if source.provenance == "worker" else "camera_native", source.produced_by,
+                      source.worker or None)  # fmt: skip
+
+
+def server_attributes(source: Source) -> dict[str, Any]:
+    """The attributes only the server writes: whatever a worker sent under these names is not shown."""
+    if source.provenance != "worker":
+        return {"source": "camera_native", "_prov": {"producer": source.produced_by.removeprefix("kernel:")}}
+    return {
+        "source": "worker",
+        "_prov": {
+            "key": source.produced_by.removeprefix("apikey:"),
+            "task": source.task_id or None,
+            "worker": source.worker or None,
+        },
+    }
+
+
+def frame_text(frame: int | str | None, task_id: str) -> str | None:
+    """The stored frame key as the API shows it, with its namespace."""
+    if frame is None:
+        return None
+    return f"{WORKER_SPACE}{task_id}:{frame}" if isinstance(frame, int) else frame
+
+
+def _box(row: sqlite3.Row) -> tuple[float, float, float, float] | None:
+    return None if row["x"] is None else (row["x"], row["y"], row["w"], row["h"])
+
+
+def _entry(row: sqlite3.Row, source: Source, payload: list[DetectionView] | None) -> OutboxEntry:
+    return OutboxEntry(
+        seq=row["seq"],
+        topic="detections",
+        camera_id=source.camera_id,
+        site_id=source.site_id or None,
+        frame_id=frame_text(row["frame"], source.task_id),
+        task_type=source.task_type,
+        detection_count=row["detection_count"],
+        created_at=rfc3339(row["received_ms"]),
+        at=rfc3339(row["at_ms"]),
+        fanned_out_at=None if row["fanned_out_ms"] is None else rfc3339(row["fanned_out_ms"]),
+        payload=payload,
+    )

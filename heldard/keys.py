@@ -1,0 +1,35 @@
+"""What the application shares, typed. `app.py` fills it, handlers read it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from heldard.cameras.service import Cameras
+from heldard.clock import Clock
+from heldard.config import Settings
+from heldard.db.database import Database
+from heldard.events.service import Events
+from heldard.fanout.actions import Actions
+from heldard.fanout.service import Fanout
+from heldard.frames.ring import FrameRings
+from heldard.ingest.binding import Binder
+from heldard.ingest.log import DetectionLog
+from heldard.ingest.service import Ingest
+from heldard.plugins import Plugins
+from heldard.supervisor import Supervisor
+from heldard.tasks.service import Tasks
+
+SETTINGS = web.AppKey("settings", Settings)
+CLOCK = web.AppKey("clock", Clock)
+DB = web.AppKey("db", Database)
+SUPERVISOR = web.AppKey("supervisor", Supervisor)
+CAMERAS = web.AppKey("cameras", Cameras)
+TASKS = web.AppKey("tasks", Tasks)
+FRAMES = web.AppKey("frames", FrameRings)
+BINDER = web.AppKey("binder", Binder)
+INGEST = web.AppKey("ingest", Ingest)
+LOG = web.AppKey("log", DetectionLog)
+FANOUT = web.AppKey("fanout", Fanout)
+ACTIONS = web.AppKey("actions", Actions)
+EVENTS = web.AppKey("events", Events)
+PLUGINS = web.AppKey("plugins", Plugins)
