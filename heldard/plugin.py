@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import msgspec
 import pluggy
 
-from heldard.api.endpoint import Endpoint, Query, route
+from heldard.api.endpoint import PRINCIPAL, Endpoint, Query, Reply, route
 from heldard.clock import Clock, parse_rfc3339, rfc3339
 from heldard.errors import (
     BusyError,
@@ -37,6 +37,7 @@ from heldard.ids import of_row, row_of
 
 __all__ = [
     "API_VERSION",
+    "PRINCIPAL",
     "ActionHandler",
     "ActionOutcome",
     "Batch",
@@ -62,6 +63,7 @@ __all__ = [
     "PluginInfo",
     "Provenance",
     "Query",
+    "Reply",
     "RunsIn",
     "Service",
     "Severity",

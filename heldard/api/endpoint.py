@@ -61,10 +61,11 @@ class Guard(Protocol):
     """Decides who is asking and what they may do."""
 
     async def authorise(self, request: web.Request, endpoint: Endpoint) -> None:
-        """Put the principal into `request["principal"]`; raise UnauthenticatedError or ForbiddenError."""
+        """Put the principal into `request[PRINCIPAL]`; raise UnauthenticatedError or ForbiddenError."""
 
 
 GUARD = web.AppKey("guard", Guard)
+PRINCIPAL = web.RequestKey("principal", Principal)
 
 Handler = Callable[..., Awaitable[Any]]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from heldard.api.endpoint import Endpoint
+from heldard.api.endpoint import PRINCIPAL, Endpoint
 from heldard.errors import ForbiddenError
 
 
@@ -37,7 +37,7 @@ class OpenGuard:
     """Auth is off: everybody on the loopback is `system`."""
 
     async def authorise(self, request: web.Request, endpoint: Endpoint) -> None:
-        request["principal"] = SYSTEM
+        request[PRINCIPAL] = SYSTEM
         check(SYSTEM, request, endpoint)
 
 

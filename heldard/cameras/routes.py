@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from heldard import keys
-from heldard.api.endpoint import route
+from heldard.api.endpoint import PRINCIPAL, route
 from heldard.cameras.model import CameraCreate, CameraPatch, CameraView
 from heldard.cameras.service import view
 
@@ -13,7 +13,7 @@ from heldard.cameras.service import view
 @route("GET", "/api/v1/cameras", capability="camera:read")
 async def list_cameras(request: web.Request) -> list[CameraView]:
     """Every camera the caller may see, by id."""
-    principal = request["principal"]
+    principal = request[PRINCIPAL]
     return [view(camera) for camera in request.app[keys.CAMERAS].all() if principal.sees(camera.id)]
 
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from heldard import keys
-from heldard.api.endpoint import Query, Reply, route
+from heldard.api.endpoint import PRINCIPAL, Query, Reply, route
 from heldard.api.paging import NEXT_CURSOR, clamp_limit, moment, page_cursor, read_cursor
 from heldard.clock import parse_rfc3339
 from heldard.db.names import Names
@@ -63,10 +63,8 @@ def _conditions(request: web.Request, query: EventQuery) -> list[tuple[str, Any]
             conditions.append((comparison, at_ms))
     if query.cursor:
         conditions.append(("(at_ms, seq) < (?, ?)", tuple(read_cursor(query.cursor, 2))))
-    if request["principal"].scoped:
-        seen = [
-            names.id(camera.id) for camera in request.app[keys.CAMERAS].all() if request["principal"].sees(camera.id)
-        ]
+    if request[PRINCIPAL].scoped:
+        seen = [names.id(camera.id) for camera in request.app[keys.CAMERAS].all() if request[PRINCIPAL].sees(camera.id)]
         conditions.append((f"camera IN ({', '.join('?' * len(seen))})", tuple(seen)))
     return conditions
 

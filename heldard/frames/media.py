@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from heldard.api.endpoint import route
+from heldard.api.endpoint import PRINCIPAL, route
 from heldard.errors import ForbiddenError, NotFoundError
 from heldard.frames.evidence import EvidenceStore
 
@@ -15,7 +15,7 @@ EVIDENCE = web.AppKey("evidence", EvidenceStore)
 async def snapshot(request: web.Request, name: str) -> web.StreamResponse:
     """A kept frame, as it was analysed."""
     path = request.app[EVIDENCE].path(name)
-    if request["principal"].scoped and (path is None or not request["principal"].sees(path.parent.name)):
+    if request[PRINCIPAL].scoped and (path is None or not request[PRINCIPAL].sees(path.parent.name)):
         raise ForbiddenError("that picture is not of a camera in this credential's scope", code="out_of_scope")
     if path is None or not path.exists():
         raise NotFoundError("no such picture is kept", code="media_not_found")

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from heldard import keys
-from heldard.api.endpoint import Query, Reply, decode, read_body, route
+from heldard.api.endpoint import PRINCIPAL, Query, Reply, decode, read_body, route
 from heldard.api.paging import NEXT_CURSOR, clamp_limit, moment, page_cursor, read_cursor
 from heldard.clock import parse_rfc3339
 from heldard.errors import HeldardError, InvalidError, MediaTypeError
@@ -54,7 +54,7 @@ async def post_events(request: web.Request) -> Receipt | web.Response:
 
 async def _take(request: web.Request, raw: bytes) -> Receipt:
     post: BatchPost = decode(_BATCH, raw)
-    binding = await request.app[keys.BINDER].bind(request["principal"], post)
+    binding = await request.app[keys.BINDER].bind(request[PRINCIPAL], post)
     return await request.app[keys.INGEST].take(post, binding)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from heldard import keys
-from heldard.api.endpoint import Query, Reply, route
+from heldard.api.endpoint import PRINCIPAL, Query, Reply, route
 from heldard.errors import ForbiddenError
 from heldard.tasks.model import Task, TaskCreate, TaskPatch, TaskView, WorkerTask
 from heldard.tasks.service import view, worker_view
@@ -46,14 +46,14 @@ async def delete_task(request: web.Request, task_id: str) -> None:
 @route("GET", "/api/v1/ai/tasks", capability="ai:tasks")
 async def discover(request: web.Request, query: WorkerQuery) -> list[WorkerTask]:
     """What there is to work on: enabled tasks of enabled cameras, by id."""
-    sees = request["principal"].sees
+    sees = request[PRINCIPAL].sees
     return [worker_view(task) for task, camera in request.app[keys.TASKS].active() if sees(camera.id)]
 
 
 def _own(request: web.Request, task_id: str) -> Task:
     """The task, when its camera is in scope; a scoped caller cannot tell another's task from a missing one."""
     task = request.app[keys.TASKS].find(task_id)
-    if request["principal"].scoped and (task is None or not request["principal"].sees(task.camera_id)):
+    if request[PRINCIPAL].scoped and (task is None or not request[PRINCIPAL].sees(task.camera_id)):
         raise ForbiddenError("that task is not of a camera in this credential's scope", code="out_of_scope")
     return request.app[keys.TASKS].get(task_id)
 
