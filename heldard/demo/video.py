@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from heldard.demo import paint, scene
 from heldard.errors import ConfigError
+from heldard.sampler.ffmpeg import find_ffmpeg
 
 Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
@@ -84,20 +84,8 @@ def _feed(encoder: subprocess.Popen[bytes], painter: paint.Painter, total: int, 
 def _encode_command(target: Path) -> list[str]:
     width, height = scene.SIZE
     return [
-        ffmpeg_binary(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y",
+        find_ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "error", "-y",
         "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}", "-r", str(scene.FPS), "-i", "pipe:0",
         "-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-pix_fmt", "yuv420p",
         "-g", str(scene.FPS), "-keyint_min", str(scene.FPS), "-bf", "0", "-movflags", "+faststart", str(target),
     ]  # fmt: skip
-
-
-def ffmpeg_binary() -> str:
-    """The system's ffmpeg, else the one in the imageio-ffmpeg wheel. Raises ConfigError where there is neither."""
-    found = shutil.which("ffmpeg")
-    if found is not None:
-        return found
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise ConfigError("no ffmpeg found: install it, or run `pip install 'heldard[ffmpeg]'`") from None
-    return str(imageio_ffmpeg.get_ffmpeg_exe())

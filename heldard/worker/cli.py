@@ -1,19 +1,12 @@
-"""`heldard worker`."""
+"""`heldard worker`. What it runs is imported when it runs, so that `heldard --help` is quick."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import socket
 
-import aiohttp
 import click
 
-from heldard.clock import SystemClock
-from heldard.worker.client import ClientSettings, Kernel
 from heldard.worker.detector import available
-from heldard.worker.retry import Backoff
-from heldard.worker.worker import Worker, WorkerSettings
 
 _HELP = """Run detectors on a kernel's cameras.
 
@@ -105,19 +98,10 @@ def worker(
         )
     if not api.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--api")
-    client = ClientSettings(
+    from heldard.worker.process import run
+
+    run(
+        poll_interval_s=poll_interval, backoff=(backoff_base, backoff_cap),
         api=api, api_key=api_key.strip(), worker_id=worker_id, task_types=wanted, lease_ttl_s=lease_ttl,
-        timeout_s=http_timeout, give_up_s=give_up, backoff=Backoff(backoff_base, backoff_cap),
+        timeout_s=http_timeout, give_up_s=give_up,
     )  # fmt: skip
-    asyncio.run(serve(client, WorkerSettings(poll_interval_s=poll_interval)))
-
-
-async def serve(client: ClientSettings, settings: WorkerSettings) -> None:
-    """Work until SIGTERM or SIGINT."""
-    clock = SystemClock()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        running = Worker(Kernel(session, client, clock), clock, settings)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.stop)
-        await running.run()

@@ -148,7 +148,7 @@ class Results(msgspec.Struct, frozen=True, omit_defaults=True):
     camera_id: str
     task_type: str
     timestamp: str
-    detections: list[Detection] = msgspec.field(default_factory=list)
+    detections: list[Detection]  # without a default, so that an empty list is sent
     frame_id: str | None = None
     frame_ticket: str | None = None
     epoch: str = ""
