@@ -17,6 +17,7 @@ from aiohttp import web
 from heldard import keys
 from heldard.api import health, middleware
 from heldard.api.endpoint import GUARD, Endpoint
+from heldard.api.page import routes as page
 from heldard.auth.guard import OpenGuard
 from heldard.auth.seal import Seal, load_key
 from heldard.cameras import routes as camera_routes
@@ -213,7 +214,7 @@ def _routes(app: web.Application) -> None:
     """The kernel's routes, then each plugin's; a plugin whose path is taken is refused."""
     modules = (
         health, camera_routes, task_routes, sampler_routes, frame_routes, media, ingest_routes, fanout_routes,
-        event_routes,
+        event_routes, page,
     )  # fmt: skip
     endpoints: list[Endpoint] = [endpoint for module in modules for endpoint in module.ROUTES]
     taken = {(endpoint.method, endpoint.path) for endpoint in endpoints}

@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from heldard import __version__
+from heldard.demo.cli import demo
 from heldard.errors import ConfigError, HeldardError
+from heldard.worker.cli import worker
 
 
 class Commands(click.Group):
@@ -127,3 +129,7 @@ def resume(name: str, api: str, api_key: str | None) -> None:
 
     answer = call("POST", f"{api}/api/v1/consumers/{name}/resume", api_key)
     click.echo(f"{name} is {answer['state']}, lag {answer['lag']}")
+
+
+main.add_command(worker)
+main.add_command(demo)
