@@ -49,8 +49,8 @@ class Reply:
 class Principal(Protocol):
     """Who is asking. See heldard.auth."""
 
-    id: str
-
+    @property
+    def id(self) -> str: ...
     def can(self, capability: str) -> bool: ...
     def sees(self, camera_id: str) -> bool: ...
     @property
