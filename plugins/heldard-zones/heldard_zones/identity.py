@@ -1,0 +1,190 @@
+"""Which track is which: one detection per track, and old tracks that come back under a new name.
+
+A tracker that loses an object and finds it again gives it a new id; a restarted worker counts from 1 again. A track
+that appears where one of the same task was just lost is taken to be that one, and a track that appears on a
+remembered standing object is that object. Ids are never compared across tasks or epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from heldard.plugin import Batch, Detection
+from heldard_zones.geometry import Box, intersection_over_union
+from heldard_zones.state import MAX_TRACKS, CameraState, Track
+
+STITCH_MS = 2000
+"""How long a moving object may be lost and still be taken for the one that appears in its place."""
+STITCH_OVERLAP = 0.3
+"""How much the new box must overlap the lost one, moved on at its last speed for at most a second."""
+STANDING_MS = 10_000
+"""From when on something that does not move counts as standing, for being told again."""
+SETTLE_MS = 1000
+"""How long after a track's birth it may still turn out to be an older one: trackers show both for a frame or two."""
+PARKED_OVERLAP = 0.5
+OTHER_LABEL_OVERLAP = 0.7
+"""The overlap that tells a parked object again; more is asked when the detector changed its mind about the label."""
+PARKED_DISTANCE_SQUARED = 0.02**2
+
+
+def best_per_track(detections: Iterable[Detection]) -> dict[str, Detection]:
+    """By track id, the most confident detection that has a box; the first among equals. Untracked ones are left out."""
+    best: dict[str, Detection] = {}
+    for detection in detections:
+        track_id = detection.track_id
+        if track_id is None or detection.bbox is None:
+            continue
+        other = best.get(track_id)
+        if other is None or (detection.confidence or 0.0) > (other.confidence or 0.0):
+            best[track_id] = detection
+    return best
+
+
+def identify(state: CameraState, batch: Batch, at: int) -> list[tuple[Track, Detection]]:
+    """Every tracked detection of the batch with its track, moved there; new tracks are made, found ones renamed.
+
+    A detection is left out when the camera already has MAX_TRACKS tracks.
+    """
+    task = batch.task_id or batch.task_type
+    prefix = f"{task}|{batch.epoch}|"
+    tracks, captured = state.tracks, batch.captured_ms
+    found: list[tuple[Track | None, Detection]] = []
+    certain = True
+    for track_id, detection in best_per_track(batch.detections).items():
+        track = tracks.get(prefix + track_id)
+        if track is None:
+            certain = False
+        else:
+            _move(track, detection, at, captured)
+            certain = certain and track.settled
+        found.append((track, detection))
+    if certain and not state.parked:
+        return found  # type: ignore[return-value]  # every track is known
+    return [
+        (track, detection)
+        for known, detection in found
+        if (track := _resolve(state, known, detection, task, prefix, at, captured)) is not None
+    ]
+
+
+def _move(track: Track, detection: Detection, at: int, captured: int | None) -> None:
+    box = detection.bbox
+    assert box is not None
+    elapsed = at - track.seen
+    if elapsed:
+        old = track.box
+        track.vx, track.vy = (box[0] - old[0]) / elapsed, (box[1] - old[1]) / elapsed
+        track.seen = at
+    track.box, track.frame, track.confidence = box, captured, detection.confidence
+    if detection.label is not None:
+        track.label = detection.label
+
+
+def _resolve(
+    state: CameraState, known: Track | None, detection: Detection, task: str, prefix: str, at: int, captured: int | None
+) -> Track | None:
+    if known is not None and known.settled:
+        return _rejoin(state, known)
+    track_id, box = detection.track_id, detection.bbox
+    assert track_id is not None
+    assert box is not None
+    key = prefix + track_id
+    older = _older(state, key, task, detection.label, box, at)
+    if older is not None:
+        return _take_over(state, older, key, detection, at, captured)
+    if known is not None:
+        known.settled = at - known.born > SETTLE_MS or any(stay.entered for stay in known.stays.values())
+        return known
+    if len(state.tracks) >= MAX_TRACKS:
+        return None
+    track = Track(key, task, track_id, detection.label, detection.confidence, at, at, box, captured)
+    state.tracks[key] = track
+    return track
+
+
+def _rejoin(state: CameraState, track: Track) -> Track:
+    """A track that is still known for its line takes back its parked stays."""
+    parked = state.parked.pop(track.key, None)
+    if parked is not None:
+        track.stays.update(parked.stays)
+        state.dirty_parked = True
+    return track
+
+
+def _take_over(
+    state: CameraState, older: Track, key: str, detection: Detection, at: int, captured: int | None
+) -> Track:
+    """The older track goes on under the new key."""
+    if state.parked.pop(older.key, None) is not None:
+        state.dirty_parked = True
+    else:
+        del state.tracks[older.key]
+    newborn = state.tracks.pop(key, None)
+    if newborn is not None:
+        for number, walk in newborn.walks.items():
+            older.walks.setdefault(number, walk)
+    assert detection.track_id is not None
+    older.key, older.track_id, older.settled = key, detection.track_id, True
+    _move(older, detection, at, captured)
+    state.tracks[key] = older
+    return older
+
+
+def _older(state: CameraState, key: str, task: str, label: str | None, box: Box, at: int) -> Track | None:
+    """The lost track that this new one is, or None. The best overlap wins."""
+    parked = state.parked.get(key)
+    if parked is not None:
+        return parked
+    best, best_overlap = None, 0.0
+    for track in state.tracks.values():
+        if 0 < at - track.seen and track.task == task and (track.stays or track.walks):
+            overlap = _likeness(track, label, box, at)
+            if overlap > best_overlap:
+                best, best_overlap = track, overlap
+    for track in state.parked.values():
+        overlap = intersection_over_union(track.box, box)
+        if track.task == task and is_same_standing(track, label, box, overlap) and overlap >= best_overlap:
+            best, best_overlap = track, overlap
+    return best
+
+
+def _likeness(track: Track, label: str | None, box: Box, at: int) -> float:
+    """How much the box overlaps what was lost, 0 when it is not that: a standing thing may be lost for longer than
+    one that moves, and the detector may change its mind about the label of what does not move."""
+    if any(stay.static or track.seen - stay.rest >= STANDING_MS for stay in track.stays.values()):
+        overlap = intersection_over_union(track.box, box)
+        if is_same_standing(track, label, box, overlap):
+            return overlap
+    lost_ms = at - track.seen
+    if lost_ms > STITCH_MS:
+        return 0.0
+    overlap = intersection_over_union(_expected(track, lost_ms), box)
+    return overlap if overlap >= (STITCH_OVERLAP if track.label == label else OTHER_LABEL_OVERLAP) else 0.0
+
+
+def _expected(track: Track, lost_ms: int) -> Box:
+    x, y, w, h = track.box
+    ahead = min(lost_ms, 1000)
+    return x + track.vx * ahead, y + track.vy * ahead, w, h
+
+
+def is_same_standing(track: Track, label: str | None, box: Box, overlap: float) -> bool:
+    """Whether a box is the standing object: same label and place, or so much overlap that the label was a mistake."""
+    if track.label != label:
+        return overlap >= OTHER_LABEL_OVERLAP
+    if overlap >= PARKED_OVERLAP:
+        return True
+    x, y, w, h = track.box
+    dx, dy = x + w / 2 - box[0] - box[2] / 2, y + h - box[1] - box[3]
+    return overlap > 0 and dx * dx + dy * dy < PARKED_DISTANCE_SQUARED
+
+
+def twin_of(tracks: Sequence[Track], track: Track, number: int) -> bool:
+    """Whether a standing object of this zone is seen twice: another track of the same task on the same spot."""
+    for other in tracks:
+        stay = other.stays.get(number)
+        if other is not track and other.task == track.task and stay is not None and stay.static:
+            overlap = intersection_over_union(other.box, track.box)
+            if overlap >= PARKED_OVERLAP and is_same_standing(other, track.label, track.box, overlap):
+                return True
+    return False
