@@ -77,6 +77,7 @@ class ZoneSet:
     def __init__(self, zones: Iterable[Zone] = ()) -> None:
         every = tuple(zones)
         self.by_number = {zone.number: zone for zone in every if zone.kind != "mask"}
+        self.every = {zone.number: zone for zone in every}
         self.masks = tuple(zone for zone in every if zone.kind == "mask")
         self._regions = tuple(zone for zone in every if zone.kind in ("region", "presence"))
         self._lines = tuple(zone for zone in every if zone.kind == "line")
@@ -100,8 +101,10 @@ class ZoneSet:
         """Squared."""
         return distance_squared(self._line_edges[zone.number], x, y)
 
-    def is_masked(self, x: float, y: float) -> bool:
-        return any(contains(mask.edges, x, y) for mask in self.masks)
+    def masks_out(self, box: Box) -> bool:
+        """Whether the ground point lies in a mask of the camera."""
+        x, y, w, h = box
+        return any(contains(mask.edges, x + w / 2, min(y + h, 1.0)) for mask in self.masks)
 
 
 # --- a batch --------------------------------------------------------------------------------------------------------
@@ -120,21 +123,18 @@ def observe(state: CameraState, zones: ZoneSet, batch: Batch, trace: Trace | Non
     seen = identify(state, batch, at)
     state.dirty_tracks = state.dirty_tracks or bool(seen)
     for track, detection in seen:
-        x, y, w, h = track.box
-        if zones.masks and zones.is_masked(x + w / 2, y + h):
+        before = len(step.events)
+        masked = zones.masks and zones.masks_out(track.box)
+        if masked:
             for zone in regions + lines:
                 zone.refused["mask"] += 1
-                if trace is not None:
-                    trace(track, zone, detection, "mask", [])
-            continue
-        before = len(step.events)
-        if regions:
+        else:
             _look_at_regions(state, regions, track, detection, at, step)
-        if lines:
             _look_at_lines(state, zones, lines, track, detection, at, step)
         if trace is not None:
             for zone in regions + lines:
-                trace(track, zone, detection, refusal(zone, detection, track.box), step.events[before:])
+                gate = "mask" if masked else refusal(zone, detection, track.box)
+                trace(track, zone, detection, gate, step.events[before:])
     state.next_due = min(state.next_due, at + min(zones.min_gap, LOST_MS))
     if state.next_due <= at:
         _fire(state, zones, at + 1, step)
@@ -421,24 +421,28 @@ def _dues(state: CameraState, zones: ZoneSet) -> Iterable[_Due]:
             yield live.change_at, 0, (_change_schedule, zone, live)
         yield from _crowd_dues(zone, live)
     for track in state.tracks.values():
-        if not track.stays and not track.walks:
-            yield track.seen + LOST_MS, 1, (_forget_track, track)
-        for number, stay in track.stays.items():
-            zone = zones.by_number[number]
-            yield stay.seen + zone.gap_ms, 1, (_lose, zone, track, stay)
-            if stay.dwell_at and not stay.leaving:
-                yield stay.dwell_at, 2, (_dwell, zone, track, stay)
-        for number, walk in track.walks.items():
-            zone = zones.by_number[number]
-            yield walk.seen + WALK_MS, 1, (_forget_walk, zone, track)
-            if walk.net and walk.locked > state.now and not walk.static:
-                yield walk.locked, 3, (_cross_late, zone, track, walk)
+        yield from _track_dues(state, zones, track)
     for track in state.parked.values():
         for number, stay in track.stays.items():
             zone = zones.by_number[number]
             yield stay.seen + zone.memory_ms(track.label), 1, (_give_up, zone, track, stay)
             if stay.dwell_at:
                 yield stay.dwell_at, 2, (_dwell, zone, track, stay)
+
+
+def _track_dues(state: CameraState, zones: ZoneSet, track: Track) -> Iterable[_Due]:
+    if not track.stays and not track.walks:
+        yield track.seen + LOST_MS, 1, (_forget_track, track)
+    for number, stay in track.stays.items():
+        zone = zones.by_number[number]
+        yield stay.seen + zone.gap_ms, 1, (_lose, zone, track, stay)
+        if stay.dwell_at and not stay.leaving:
+            yield stay.dwell_at, 2, (_dwell, zone, track, stay)
+    for number, walk in track.walks.items():
+        zone = zones.by_number[number]
+        yield walk.seen + WALK_MS, 1, (_forget_walk, zone, track)
+        if walk.net and walk.locked > state.now and not walk.static:
+            yield walk.locked, 3, (_cross_late, zone, track, walk)
 
 
 def _crowd_dues(zone: Zone, live: Live) -> Iterable[_Due]:
@@ -595,6 +599,17 @@ def _is_cooling(state: CameraState, zone: Zone, live: Live, kind: str, at: int) 
 
 
 # --- zones that change ----------------------------------------------------------------------------------------------
+
+
+def settle(state: CameraState, zones: ZoneSet, at: int) -> Step:
+    """Make a state that was kept fit the zones there are: nothing of zones that are gone, figures for each that is."""
+    step = Step()
+    _drop_unknown(state, zones)
+    for zone in zones.by_number.values():
+        if zone.number not in state.lives:
+            _recount(state, zone, _live(state, zone, at), at, step)
+    state.next_due = 0
+    return step
 
 
 def change_zones(state: CameraState, old: ZoneSet, new: ZoneSet, at: int) -> Step:

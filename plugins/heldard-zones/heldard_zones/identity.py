@@ -137,7 +137,7 @@ def _older(state: CameraState, key: str, task: str, label: str | None, box: Box,
         return parked
     best, best_overlap = None, 0.0
     for track in state.tracks.values():
-        if 0 < at - track.seen and track.task == task and (track.stays or track.walks):
+        if at - track.seen > 0 and track.task == task and (track.stays or track.walks):
             overlap = _likeness(track, label, box, at)
             if overlap > best_overlap:
                 best, best_overlap = track, overlap

@@ -44,7 +44,7 @@ class LabelLimits(msgspec.Struct, frozen=True):
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """Occupancy alarms: more than `over` or fewer than `under` objects for `seconds`. Standing objects count on request."""
+    """Occupancy alarms: more than `over`, fewer than `under` objects for `seconds`; standing ones count on request."""
 
     over: Annotated[int, msgspec.Meta(ge=0)] | None = None
     under: Annotated[int, msgspec.Meta(ge=1)] | None = None

@@ -17,7 +17,7 @@ MAX_PARKED = 1000
 NEVER = sys.maxsize
 
 NOT_SAID, SAID, MUTED, TWIN = 0, 1, 2, 3
-"""Whether a stay's enter was raised: not yet, yes, never because of a cooldown, never because it is another's double."""
+"""Whether a stay's enter was raised: not yet, yes, never for a cooldown, never for being another one's double."""
 
 
 class Stay(msgspec.Struct, array_like=True, gc=False):

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-
-from heldard.plugin import Batch, Detection
 from heldard_zones import engine
 from heldard_zones.rules import Zone, ZoneRow
 from heldard_zones.state import CameraState, copy
+
+from heldard.plugin import Batch, Detection
 
 MIDDLE = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)]
 START_MS = 1_700_000_000_000

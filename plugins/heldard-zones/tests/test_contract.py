@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-
 from heldard_zones.rules import Zone, ZoneRow
 from heldard_zones.state import MAX_TRACKS
 
@@ -154,7 +153,7 @@ def test_z9_the_entry_time_is_that_of_the_flip(stage):
 
 
 def test_z10_dwell_is_raised_once_a_stay_when_it_is_due(stage):
-    """Upstream waits for an observation after the time; here the clock is enough, and it is dated by when it was due."""
+    """Upstream waits for an observation after the time; here the clock is enough, dated by when it was due."""
     stage.zone(confirm_frames=1, dwell_seconds=2)
     stage.see(0, {"track_id": "1", "at": INSIDE})
     assert [(e.type, stage.at(e), e.dwell_s) for e in stage.tick(3.7)] == [("dwell", 2, 2.0)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import shapely
-from hypothesis import assume, given
-from hypothesis import strategies as st
-
 from heldard_zones.geometry import (
     area,
     contains,
@@ -17,6 +16,8 @@ from heldard_zones.geometry import (
     overlap_share,
     self_crossing,
 )
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 SQUARE = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
 # Sixty-fourths are exact in binary, so points really lie on edges and the oracle can be asked for equality.
@@ -138,7 +139,7 @@ def test_a_polyline_is_crossed_as_often_as_the_oracle_says(line, p, q):
 
 
 def _pairs(line):
-    return list(zip(line, line[1:], strict=False))
+    return list(itertools.pairwise(line))
 
 
 @given(st.lists(grid_point, min_size=2, max_size=30))

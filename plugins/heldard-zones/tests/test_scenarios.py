@@ -1,17 +1,17 @@
-"""What happens in front of real cameras: jitter, occlusion, flicker, jumps, changed ids, and a car that parks all day."""
+"""What happens in front of real cameras: jitter, occlusion, flicker, jumps, changed ids, and a car parked all day."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+from heldard_zones import engine
+from heldard_zones.rules import Zone, ZoneRow
+from heldard_zones.state import CameraState, copy, decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldard.plugin import Batch, Detection
-from heldard_zones import engine
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import CameraState, copy, decode
 
 EDGE = 0.8  # the right edge of the stage's zone
 
