@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import msgspec
 import pluggy
 
-from heldard.api.endpoint import PRINCIPAL, Endpoint, Query, Reply, route
+from heldard.api.endpoint import PRINCIPAL, Endpoint, Principal, Query, Reply, route
+from heldard.client import call as call_api
 from heldard.clock import Clock, parse_rfc3339, rfc3339
 from heldard.errors import (
     BusyError,
@@ -61,6 +62,7 @@ __all__ = [
     "NotFoundError",
     "PluginContext",
     "PluginInfo",
+    "Principal",
     "Provenance",
     "Query",
     "Reply",
@@ -68,6 +70,7 @@ __all__ = [
     "Service",
     "Severity",
     "Tx",
+    "call_api",
     "hookimpl",
     "new_id",
     "of_row",
@@ -431,6 +434,10 @@ class PluginContext(Protocol):
     def clock(self) -> Clock: ...
     @property
     def site_id(self) -> str | None: ...
+    @property
+    def timezone(self) -> str:
+        """The site's time zone, such as `Europe/Berlin`."""
+
     @property
     def log(self) -> Any:
         """A structlog logger bound to the plugin's name."""

@@ -169,4 +169,3 @@ def payload(event: ZoneEvent, evidence: str | None) -> dict[str, Any]:
 
 def evidence_path(name: str | None) -> str | None:
     return None if name is None else f"/media/snapshots/{name}"
-

@@ -114,9 +114,9 @@ class Zone:
     __slots__ = (
         "anchor", "bounds", "config", "cooldown_ms", "crowd", "direction", "dwell_ms", "dwell_repeat_ms", "edges",
         "enter_frames", "enter_ms", "exit_frames", "exit_ms", "gap_ms", "id", "is_rectangle", "kind", "known_limits",
-        "labels", "line_confirm_frames", "margin", "margin_squared", "masks", "min_confidence", "min_overlap", "name", "number", "points",
-        "recross_ms", "refused", "schedule", "severity", "shadow", "static_after_ms", "static_epsilon_squared",
-        "static_memory_ms", "static_suppression", "task_types",
+        "labels", "line_confirm_frames", "margin", "margin_squared", "masks", "min_confidence", "min_overlap", "name",
+        "number", "points", "recross_ms", "refused", "schedule", "severity", "shadow", "static_after_ms",
+        "static_epsilon_squared", "static_memory_ms", "static_suppression", "task_types",
     )  # fmt: skip
 
     def __init__(self, row: ZoneRow, timezone: str = "UTC") -> None:
