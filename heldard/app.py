@@ -192,7 +192,7 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
 async def _set_up(app: web.Application, settings: Settings, plugin: Plugin) -> None:
     db = app[keys.DB]
     plugin.settings = read_settings(plugin, settings.plugins.sections.get(plugin.name, {}))
-    plugin.guard = SqlGuard(plugin.name, plugin.tables, db.connect)
+    plugin.guard = SqlGuard(plugin.name, plugin.tables, db.connect_reader)
     await db.migrate(plugin.name, plugin_migrations(plugin))
     await app[keys.EVENTS].register(plugin.ask("heldard_register_event_types") or ())
     context = KernelContext(plugin, _parts(app, settings))

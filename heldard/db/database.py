@@ -33,7 +33,7 @@ class Database:
         self._clock = clock
         self._durability = durability
         self.writer = Writer(self.connect, queue_limit)
-        self.readers = Readers(self._connect_reader)
+        self.readers = Readers(self.connect_reader)
 
     def connect(self) -> sqlite3.Connection:
         """A writing connection, set up. For the writer's thread, and for tools while no daemon runs."""
@@ -48,7 +48,8 @@ class Database:
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         return connection
 
-    def _connect_reader(self) -> sqlite3.Connection:
+    def connect_reader(self) -> sqlite3.Connection:
+        """A connection that cannot write, and so never waits for one that does."""
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA query_only = ON")
