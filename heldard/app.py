@@ -26,7 +26,7 @@ from heldard.cameras.service import Cameras
 from heldard.cameras.store import CameraStore
 from heldard.cameras.urls import stream_url
 from heldard.clock import Clock, SystemClock
-from heldard.config import Settings
+from heldard.config import Settings, check_plugin_sections
 from heldard.db.database import Database
 from heldard.db.guard import SqlGuard
 from heldard.db.names import Names
@@ -168,6 +168,7 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
     """Each plugin in turn: settings, tables, event types, consumers, actions. What fails is refused, not fatal."""
     chosen = settings.plugins
     everything = Plugins(discover(chosen.disabled) if found is None else found, chosen.order)
+    check_plugin_sections(settings, [plugin.name for plugin in everything.all])
     app[keys.PLUGINS] = everything
     app[CONTEXTS] = {}
     app[keys.FANOUT].decide_severity = everything.decide_severity

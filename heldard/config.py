@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,10 @@ from heldard.errors import ConfigError
 from heldard.sampler.settings import SamplerSettings
 
 PREFIX = "HELDARD_"
+
+
+LIVE = Meta(extra={"live": True})
+"""Marks a setting that SIGHUP changes in the running daemon; every other one waits for a restart."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +40,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     timezone: Annotated[str, Meta(description="IANA zone of the site, for schedules.")] = "UTC"
     stop_grace_s: Annotated[
         float, Meta(ge=0, le=60, description="Seconds to finish what was accepted before the database closes.")
-    ] = 8.0
+    ] = 6.0
 
 
 class StoreSettings(Section, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class IngestSettings(Section, frozen=True, kw_only=True):
 
     fanout_wait_ms: Annotated[
         int,
+        LIVE,
         Meta(ge=0, le=10_000, description="How long an answer waits for consumers, so that callers read own writes."),
     ] = 250
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest body, decompressed.")] = 8 * 1024 * 1024
@@ -69,18 +74,20 @@ class IngestSettings(Section, frozen=True, kw_only=True):
 class FanoutSettings(Section, frozen=True, kw_only=True):
     """Driving consumers from the log."""
 
-    lane_limit: Annotated[int, Meta(ge=1, description="Batches a lane holds in memory; beyond, it reads the log.")] = (
-        256
-    )
+    lane_limit: Annotated[
+        int, LIVE, Meta(ge=1, description="Batches a lane holds in memory; beyond, it reads the log.")
+    ] = 256
     consume_timeout_s: Annotated[float, Meta(gt=0, description="Seconds one consume may take.")] = 10.0
-    attempts: Annotated[int, Meta(ge=1, description="Tries before a batch is parked as failed.")] = 5
-    retry_first_s: Annotated[float, Meta(gt=0, description="Wait before the second try; doubles from there.")] = 0.2
-    retry_longest_s: Annotated[float, Meta(gt=0, description="Longest wait between two tries.")] = 30.0
+    attempts: Annotated[int, LIVE, Meta(ge=1, description="Tries before a batch is parked as failed.")] = 5
+    retry_first_s: Annotated[float, LIVE, Meta(gt=0, description="Wait before the second try; doubles from there.")] = (
+        0.2
+    )
+    retry_longest_s: Annotated[float, LIVE, Meta(gt=0, description="Longest wait between two tries.")] = 30.0
     quarantine_failures: Annotated[
-        int, Meta(ge=1, description="Parked batches in a row that quarantine a consumer.")
+        int, LIVE, Meta(ge=1, description="Parked batches in a row that quarantine a consumer.")
     ] = 5
     tick_grace_ms: Annotated[
-        int, Meta(ge=0, description="How far ticks stay behind the clock, for batches that are still under way.")
+        int, LIVE, Meta(ge=0, description="How far ticks stay behind the clock, for batches that are still under way.")
     ] = 1500
     blocked_ms: Annotated[
         int, Meta(ge=1, description="Holding the event loop this long counts as a failure of the consumer.")
@@ -97,17 +104,38 @@ class AuthSettings(Section, frozen=True, kw_only=True):
 
 
 class RetentionSettings(Section, frozen=True, kw_only=True):
-    """How long things are kept."""
+    """How long things are kept, and how much room they may take. Old rows go in small steps beside ingest."""
 
-    detections_hours: Annotated[int, Meta(ge=1, description="Detections and the log.")] = 168
-    events_days: Annotated[int, Meta(ge=1, description="Events and the audit log.")] = 365
-    evidence_days: Annotated[int, Meta(ge=1, description="Kept frames.")] = 30
+    detections_hours: Annotated[
+        int, LIVE, Meta(ge=1, description="Detections and the log. A batch some consumer has not ended stays longer.")
+    ] = 168
+    events_days: Annotated[int, LIVE, Meta(ge=1, description="Events, actions and the audit log.")] = 365
+    evidence_days: Annotated[int, LIVE, Meta(ge=1, description="Kept frames.")] = 30
+    evidence_max_mb: Annotated[int, LIVE, Meta(ge=1, description="Room for kept frames; beyond, the oldest go.")] = (
+        10_240
+    )
+    max_db_mb: Annotated[
+        int,
+        LIVE,
+        Meta(ge=8, description="Room for rows in the database; beyond, detections go first, then events, then audit."),
+    ] = 4096
+    disk_reserve_mb: Annotated[
+        int,
+        LIVE,
+        Meta(ge=0, description="Free room to leave on the disk (at most 5 % of it). Below, ingest answers 507."),
+    ] = 5120
+    emergency_hours: Annotated[
+        int, LIVE, Meta(ge=1, description="What is younger is not deleted to win back the reserve.")
+    ] = 24
+    interval_s: Annotated[float, LIVE, Meta(ge=1, le=86_400, description="Seconds between two sweeps.")] = 300.0
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
     """What the daemon writes to standard error."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severity shown.")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], LIVE, Meta(description="Least severity shown.")] = (
+        "info"
+    )
     format: Annotated[Literal["auto", "text", "json"], Meta(description="auto: text on a terminal, else JSON.")] = (
         "auto"
     )
@@ -141,12 +169,26 @@ class Settings(Section, frozen=True, kw_only=True):
         return Path(self.store.data_dir or platformdirs.user_data_dir("heldard", appauthor=False))
 
 
+Layers = list[tuple[str, dict[str, Any]]]
+"""Where values come from, weakest first: `file`, `env`, `command line`, each with its tree of tables."""
+
+
 def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read, merge and check. Raises ConfigError naming the setting and, for a typo, the nearest known one."""
-    tree = _read(path) if path is not None else {}
-    merge(tree, from_environment(environment))
-    merge(tree, dict(overrides or {}))
-    return settle(tree)
+    return settle(merged(layers(path, environment, overrides)))
+
+
+def layers(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Layers:
+    """What each source says, still unchecked. Raises ConfigError for a file that cannot be read."""
+    found: Layers = [("file", _read(path))] if path is not None else []
+    return [*found, ("env", from_environment(environment)), ("command line", dict(overrides or {}))]
+
+
+def merged(found: Layers) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for _, layer in found:
+        merge(tree, layer)
+    return tree
 
 
 def settle(tree: dict[str, Any]) -> Settings:
@@ -162,6 +204,16 @@ def settle(tree: dict[str, Any]) -> Settings:
         raise ConfigError(f"{where.rstrip('`').removeprefix('$.') or 'settings'}: {message}") from None
 
 
+def check_plugin_sections(settings: Settings, plugins: Iterable[str]) -> None:
+    """Raises ConfigError for a `[plugins.<name>]` that no plugin found here reads."""
+    names = sorted(plugins)
+    for name in settings.plugins.sections:
+        if name not in names:
+            near = difflib.get_close_matches(name, [*names, "strict", "disabled", "order"], 1)
+            hint = f": did you mean plugins.{near[0]}?" if near else f"; installed are: {', '.join(names) or 'none'}"
+            raise ConfigError(f"[plugins.{name}]: no such plugin is installed{hint}", code="unknown_setting")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -172,17 +224,36 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """`HELDARD_SERVER__PORT=8080` as `{"server": {"port": 8080}}`. Values are read as TOML where they are TOML."""
+    """`HELDARD_SERVER__PORT=8080` as `{"server": {"port": 8080}}`. An empty value counts as unset.
+
+    Settings that are texts take the value as it is; others, and all of plugins, are read as TOML where it is TOML.
+    """
     tree: dict[str, Any] = {}
     for name, text in sorted(environment.items()):
-        if not name.startswith(PREFIX) or "__" not in name:
+        if not name.startswith(PREFIX) or "__" not in name or not text:
             continue
         *sections, key = name.removeprefix(PREFIX).lower().split("__")
         table = tree
         for section in sections:
             table = table.setdefault(section, {})
-        table[key] = _value(text)
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name}: {section} is a setting, not a section")
+        table[key] = text if _is_text((*sections, key)) and text[0] not in "\"'" else _value(text)
     return tree
+
+
+def _is_text(place: tuple[str, ...]) -> bool:
+    """Whether the setting at that place holds text and nothing else."""
+    kind: Any = Settings
+    for name in place:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return False
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
+    info = None if kind is None else msgspec.inspect.type_info(kind)
+    info = info.type if isinstance(info, msgspec.inspect.Metadata) else info
+    choices = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    texts = (msgspec.inspect.StrType, msgspec.inspect.NoneType, msgspec.inspect.LiteralType)
+    return all(isinstance(choice, texts) for choice in choices)
 
 
 def _value(text: str) -> Any:

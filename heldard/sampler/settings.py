@@ -17,7 +17,12 @@ class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, Meta(description="Whether any stream is sampled at all.")] = True
     max_total_fps: Annotated[
-        float, Meta(ge=1, description="The budget: frames per second of 1280x720 that all streams may cost together.")
+        float,
+        Meta(
+            ge=1,
+            description="The budget: frames per second of 1280x720 that all streams may cost together.",
+            extra={"live": True},
+        ),
     ] = 40.0
     default_fps: Annotated[float, Meta(ge=0.1, le=30, description="Frames per second of a task that names none.")] = 5.0
     default_width: Annotated[int, Meta(ge=160, le=3840, description="Picture width of a task that names none.")] = 1280
