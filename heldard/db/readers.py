@@ -38,6 +38,11 @@ class Readers:
             await connection.close()
         self._all.clear()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no connection is in use."""
+        return self._free.qsize() == len(self._all)
+
     @asynccontextmanager
     async def use(self) -> AsyncIterator[aiosqlite.Connection]:
         """A connection of one's own for a while. Raises BusyError when none becomes free."""

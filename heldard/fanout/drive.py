@@ -19,6 +19,10 @@ class ConsumeTimeoutError(Exception):
 class Driver(Protocol):
     """Calls a consumer's methods wherever it lives."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+
     async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
         """Raises what the consumer raises, ConsumeTimeoutError when it takes too long."""
 
@@ -33,8 +37,20 @@ class LoopDriver:
         self._timeout_s = timeout_s
         self._blocked_s = blocked_s
         self._on_blocked = on_blocked
+        self._under_way = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way > 0
 
     async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
+        self._under_way += 1
+        try:
+            await self._call(method, *arguments)
+        finally:
+            self._under_way -= 1
+
+    async def _call(self, method: Callable[..., Any], *arguments: Any) -> None:
         began = self._clock.monotonic()
         answer = method(*arguments)
         took = self._clock.monotonic() - began
@@ -58,6 +74,11 @@ class ThreadDriver:
         self._name = name
         self._timeout_s = timeout_s
         self._pool = self._new_pool()
+        self._under_way = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way > 0
 
     def _new_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"consumer-{self._name}")
@@ -69,6 +90,7 @@ class ThreadDriver:
                 asyncio.run(_finish(answer))
 
         future = asyncio.get_running_loop().run_in_executor(self._pool, run)
+        self._under_way += 1
         try:
             async with asyncio.timeout(self._timeout_s):
                 await future
@@ -76,6 +98,8 @@ class ThreadDriver:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = self._new_pool()
             raise ConsumeTimeoutError(f"took longer than {self._timeout_s} s") from None
+        finally:
+            self._under_way -= 1
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

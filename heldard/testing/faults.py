@@ -1,0 +1,105 @@
+"""Crashes at a chosen write: the writer's units run on a connection that counts, and at the count the process is dead.
+
+What was committed before stays, what came after is refused, as if the power had gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from heldard.db.writer import Writer
+from heldard.errors import StoreError
+
+T = TypeVar("T")
+
+
+class CrashPlan:
+    """When to die. `steps` counts the write statements and commits seen so far."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.dead = False
+        self._at: int | None = None
+
+    def crash_at(self, step: int) -> None:
+        """Die at the `step`-th write statement or commit from now, 1 for the next."""
+        self._at = self.steps + step
+
+    def die(self) -> None:
+        self.dead = True
+
+    def step(self) -> None:
+        """One more statement; raises StoreError when dead."""
+        self.committed()
+        if self.dead:
+            raise StoreError("the test crashed the daemon here")
+
+    def committed(self) -> None:
+        """One more commit, which stands even when this was the step to die at."""
+        self.steps += 1
+        if self._at is not None and self.steps >= self._at:
+            self.dead = True
+
+
+class FaultyWriter:
+    """Stands before a writer's `submit`."""
+
+    def __init__(self, writer: Writer, plan: CrashPlan) -> None:
+        self._submit = writer.submit
+        self._plan = plan
+
+    @classmethod
+    def put_before(cls, writer: Writer, plan: CrashPlan) -> None:
+        setattr(writer, "submit", cls(writer, plan).submit)  # noqa: B010 - a method is replaced, on purpose
+
+    def submit(
+        self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None
+    ) -> asyncio.Future[T]:
+        """As Writer.submit; a crash right after the commit is one nobody hears of."""
+
+        wrote = False
+
+        def counted(connection: sqlite3.Connection) -> T:
+            nonlocal wrote
+            if self._plan.dead:
+                raise StoreError("the test crashed the daemon before")
+            counting = _Counting(connection, self._plan)
+            result = unit(counting)  # type: ignore[arg-type]
+            wrote = counting.wrote
+            return result
+
+        def heard(result: T) -> None:
+            if wrote:
+                self._plan.committed()
+            if on_commit is not None and not self._plan.dead:
+                on_commit(result)
+
+        return self._submit(counted, heard)
+
+
+class _Counting:
+    """A connection whose writing statements are steps of the plan."""
+
+    def __init__(self, connection: sqlite3.Connection, plan: CrashPlan) -> None:
+        self._connection = connection
+        self._plan = plan
+        self.wrote = False
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.execute(sql, *parameters)
+
+    def executemany(self, sql: str, *rows: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.executemany(sql, *rows)
+
+    def _count(self, sql: str) -> None:
+        if not sql.lstrip().upper().startswith(("SELECT", "EXPLAIN", "--")):
+            self.wrote = True
+            self._plan.step()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
