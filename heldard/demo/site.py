@@ -39,31 +39,49 @@ def _quoted(text: str) -> str:
 
 
 async def set_up(ask: Ask, video: str) -> None:
-    """Two cameras on the same video: at the gate plates are read, in the yard people and cars are followed."""
+    """Two cameras on the same video: at the gate plates are read, in the yard people and cars are followed.
+
+    video: the file's name in `media_dir`, and what may follow it, such as `?loop=0`.
+    """
+    await cameras(ask, video)
+    await zones(ask)
+    await vehicles(ask)
+    await tasks(ask)
+
+
+async def cameras(ask: Ask, video: str) -> None:
     for camera, name in ((GATE, "Gate"), (YARD, "Yard")):
         source = f"file:{video}"
         await ask("POST", "/cameras", {"id": camera, "name": name, "main_stream_url": source, "sub_stream_url": source})
-    await _zones(ask)
-    await _vehicles(ask)
-    await ask("POST", f"/cameras/{GATE}/ai-tasks",
-              {"task_type": "anpr", "stream_profile": "main", "fps": 8, "width": scene.SIZE[0],
-               "config": {"inbound": "down", "plate_pattern": "[A-Z]{3}[0-9]{4}"}})  # fmt: skip
-    await ask("POST", f"/cameras/{YARD}/ai-tasks",
-              {"task_type": "detection", "stream_profile": "sub", "fps": 8, "width": 640, "config": {}})  # fmt: skip
 
 
-async def _zones(ask: Ask) -> None:
-    zones: list[dict[str, Any]] = [
+async def tasks(ask: Ask) -> None:
+    """The cameras play from here on."""
+    await ask(
+        "POST",
+        f"/cameras/{GATE}/ai-tasks",
+        {"task_type": "anpr", "stream_profile": "main", "fps": 8, "width": scene.SIZE[0],
+         "config": {"inbound": "down", "plate_pattern": "[A-Z]{3}[0-9]{4}"}},
+    )  # fmt: skip
+    await ask(
+        "POST",
+        f"/cameras/{YARD}/ai-tasks",
+        {"task_type": "detection", "stream_profile": "sub", "fps": 8, "width": 640, "config": {}},
+    )
+
+
+async def zones(ask: Ask) -> None:
+    drawn: list[dict[str, Any]] = [
         {"name": "forecourt", "kind": "region", "polygon": scene.FORECOURT, "labels": ["person"]},
         {"name": "lay-by", "kind": "region", "polygon": scene.LAY_BY, "labels": ["car"], "dwell_seconds": 8,
          "severity": "warning"},
         {"name": "gate line", "kind": "line", "polygon": scene.GATE_LINE, "labels": ["car"]},
     ]  # fmt: skip
-    for zone in zones:
+    for zone in drawn:
         await ask("POST", f"/cameras/{YARD}/zones", zone)
 
 
-async def _vehicles(ask: Ask) -> None:
+async def vehicles(ask: Ask) -> None:
     for plate in KNOWN:
         await ask("POST", "/vehicles", {"plate": plate, "owner_name": f"Owner of {plate}", "owner_type": "resident"})
     await ask("POST", "/watchlist", {"plate": BLOCKED, "kind": "block", "reason": "demo", "severity": "critical"})
