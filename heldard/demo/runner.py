@@ -106,6 +106,7 @@ class Demo:
             # The worker is there first: the scene begins when its first task does.
             arguments = ["worker", "--api", self.base, "--worker-id", "demo", "--poll-interval", "1"]
             async with child("worker", arguments, self.folder / "worker.log") as worker:
+                await self._require_plugins()
                 await site.set_up(self.ask, video.name)
                 self._greet()
                 began = self.clock.monotonic()
@@ -159,6 +160,14 @@ class Demo:
                         return
             await self.clock.sleep(0.1)
         raise ConfigError(f"the daemon was not ready within {START_LIMIT_S:.0f} s; see {daemon.log}")
+
+    async def _require_plugins(self) -> None:
+        listed = {plugin["name"]: plugin for plugin in await self.ask("GET", "/plugins")}
+        for name in ("zones", "anpr"):
+            state = listed.get(name, {"state": "not installed"})
+            if state["state"] != "active":
+                why = f" ({state['reason']})" if state.get("reason") else ""
+                raise ConfigError(f"the demo needs the plugin heldard-{name}, which is {state['state']}{why}")
 
     def _session_or_fail(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -71,14 +71,14 @@ def _feed(encoder: subprocess.Popen[bytes], painter: paint.Painter, total: int, 
     if pipe is None:
         raise AssertionError("started with a pipe")
     # An encoder that gave up closes the pipe: its own words, read by the caller, say more than the broken pipe.
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError), contextlib.closing(pipe):
         for index in range(total):
             pipe.write(painter.frame(index).tobytes())
             if index % scene.FPS == 0:
                 progress(index, total)
-        pipe.close()
-        progress(total, total)
     encoder.wait()
+    if encoder.returncode == 0:
+        progress(total, total)
 
 
 def _encode_command(target: Path) -> list[str]:
