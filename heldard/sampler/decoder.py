@@ -24,7 +24,8 @@ from heldard.sampler.source import Source, mask
 Strategy = Literal["keyframes", "full"]
 """keyframes: only they are decoded, the cheapest by far. full: every picture is, since keyframes come too rarely."""
 
-STDERR_BYTES = 8192
+MAX_COMPLAINTS = 20
+MAX_LINE = 1000
 SEEN_KEYFRAMES = 8
 
 
@@ -51,7 +52,8 @@ class Seen:
     """What a stream shows of itself: compressed packets, as they came from the source.
 
     keyframes: presentation times in seconds of the last few. bytes, packets: since the child started. size: of the
-    pictures. tick_s: seconds per unit of the child's time stamps, once it told.
+    pictures. resized: whether that changed since the child started. tick_s: seconds per unit of the
+    child's time stamps, once it told.
     """
 
     packets: int = 0
@@ -60,7 +62,13 @@ class Seen:
     last_s: float | None = None
     keyframes: deque[float] = field(default_factory=lambda: deque(maxlen=SEEN_KEYFRAMES))
     size: Size | None = None
+    resized: bool = False
     tick_s: float = 0.0
+
+    def picture(self, size: Size) -> None:
+        """Pictures have this size from here on."""
+        self.resized = self.resized or (self.size is not None and self.size != size)
+        self.size = size
 
     def packet(self, at_s: float, size_bytes: int, *, key: bool) -> None:
         self.packets += 1
@@ -102,6 +110,9 @@ class Decoder(Protocol):
     def read(self, line: str, seen: Seen) -> None:
         """Take one line of the child's reports into `seen`."""
 
+    def hear(self, line: str, seen: Seen) -> str | None:
+        """What one line of the child's standard error says to people, None for nothing; may also tell of `seen`."""
+
 
 FrameSink = Callable[[bytes, Size, int | None], None]
 """jpeg, its size, and when it was captured (ms since the epoch) if the decoder knows better than "now"."""
@@ -117,8 +128,9 @@ class Decoding:
         self.frames = 0
         self._frame = frame
         self._parts = PartReader(self._part, max_frame_bytes)
-        self._stderr = bytearray()
+        self._complaints: deque[str] = deque(maxlen=MAX_COMPLAINTS)
         self._line = ""
+        self._said = ""
         self._child: Child | None = None
         self._seen_fd = -1
         self._failure: str | None = None
@@ -149,10 +161,15 @@ class Decoding:
         return await asyncio.shield(self.child.exited)
 
     async def stop(self) -> None:
-        """End the child if it still runs, take in its last reports and close everything."""
-        await self.child.stop()
-        self.look()
-        self.close()
+        """End the child if it still runs, take in its last reports and close everything; cancelled, it kills."""
+        try:
+            await self.child.stop()
+        except asyncio.CancelledError:
+            await self.child.kill()
+            raise
+        finally:
+            self.look()
+            self.close()
 
     def look(self) -> None:
         """Take in what the child reported of the compressed video since last time. Never waits."""
@@ -175,10 +192,8 @@ class Decoding:
 
     @property
     def complaint(self) -> str:
-        """What the child said last, at most 8 KiB, without credentials."""
-        said = mask(self._stderr.decode("utf-8", "replace")).splitlines()
-        text = "\n".join(line for line in said if not _NOISE.search(line))
-        return f"{text}\n{self._failure}".strip() if self._failure else text
+        """What the child complained of last, a few lines, without credentials."""
+        return "\n".join([*self._complaints, *([self._failure] if self._failure else [])])
 
     def _read_stdout(self, data: bytes) -> None:
         if self._failure is not None:
@@ -198,17 +213,18 @@ class Decoding:
         self._frame(jpeg, size, int(captured) if captured.isdecimal() else None)
 
     def _read_stderr(self, data: bytes) -> None:
-        self._stderr += data
-        del self._stderr[:-STDERR_BYTES]
+        *lines, self._said = (self._said + data.decode("utf-8", "replace")).split("\n")
+        self._said = self._said[-MAX_LINE:]
+        for line in lines:
+            complaint = self.decoder.hear(line[:MAX_LINE], self.seen)
+            if complaint is not None:
+                self._complaints.append(mask(complaint))
 
-
-# Said for every JPEG of full range; ffmpeg has no other way to ask for one that all its versions know.
-_NOISE = re.compile(r"deprecated pixel format used")
 
 # Which words of ffmpeg (and of the C library's strerror, which it quotes) mean what; the first match counts.
 _WORDS: tuple[tuple[Cause, str], ...] = (
     ("auth", r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|authorization failed"),
-    ("not_found", r"\b404\b|\b454\b|not found\b(?!.*codec)|no such file"),
+    ("not_found", r"\b404\b|\b454\b|no such file"),
     ("refused", r"connection refused"),
     ("unreachable", r"no route to host|network is unreachable|host is unreachable|resolve hostname|name or service"),
     ("timeout", r"timed out|timeout"),

@@ -33,6 +33,15 @@ _FILE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,h264,
 _TIME_BASE = re.compile(r"#tb 0: (\d+)/(\d+)")
 _DIMENSIONS = re.compile(r"#dimensions 0: (\d+)x(\d+)")
 
+_COMPLAINT = re.compile(r"\[(?:warning|error|fatal|panic)\] *(.+)")
+# Of the many lines at level verbose, this one tells the size of the pictures, again whenever it changes.
+_GRAPH_INPUT = re.compile(r"\[graph \d+ input .*\[verbose\] w:(\d+) h:(\d+) ")
+# Said of every stream that begins between two keyframes, and of every JPEG of full range.
+_NOISE = re.compile(
+    r"deprecated pixel format|imestamps are unset|Non-monoton|non-existing PPS|no frame!|Application provided"
+    r"|message repeated"
+)
+
 
 def find_ffmpeg(configured: str = "") -> str:
     """The ffmpeg to run: the configured one, else the system's, else that of the `imageio-ffmpeg` package.
@@ -68,7 +77,7 @@ class FfmpegDecoder:
 
     def command(self, job: Job, seen_fd: int) -> list[str]:
         return [
-            self.path, "-nostdin", "-hide_banner", "-loglevel", "warning",
+            self.path, "-nostdin", "-hide_banner", "-loglevel", "level+verbose", "-nostats",
             *input_options(job), "-i", job.source.url,
             "-map", "0:v:0", "-filter_threads", "1", "-vf", picture_filter(job),
             "-c:v", "mjpeg", "-threads", "1", "-q:v", str(job.jpeg_quality), "-pix_fmt", "yuvj420p",
@@ -84,6 +93,12 @@ class FfmpegDecoder:
         fields = line.split(",")
         if len(fields) >= 6 and seen.tick_s:
             seen.packet(int(fields[2]) * seen.tick_s, int(fields[4]), key=not any("F=" in end for end in fields[6:]))
+
+    def hear(self, line: str, seen: Seen) -> str | None:
+        if match := _GRAPH_INPUT.search(line):
+            seen.picture(Size(int(match[1]), int(match[2])))
+        match = _COMPLAINT.search(line)
+        return None if match is None or _NOISE.search(line) else match[1]
 
 
 def input_options(job: Job) -> list[str]:
@@ -126,7 +141,7 @@ def _read_header(line: str, seen: Seen) -> None:
     if match := _TIME_BASE.match(line):
         seen.tick_s = int(match[1]) / int(match[2])
     elif match := _DIMENSIONS.match(line):
-        seen.size = Size(int(match[1]), int(match[2]))
+        seen.size = seen.size or Size(int(match[1]), int(match[2]))
 
 
 def _checked(path: str) -> str:

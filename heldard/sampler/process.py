@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import structlog
 
@@ -67,12 +68,13 @@ class Child:
             pipesize=PIPE_BYTES,
         )
         child = cls(process, os.pidfd_open(process.pid))
-        loop = asyncio.get_running_loop()
-        loop.add_reader(child._pidfd, child._reap)
-        for pipe, sink in ((process.stdout, stdout), (process.stderr, stderr)):
-            child._open_pipes += 1
-            transport, _ = await loop.connect_read_pipe(lambda sink=sink: _PipeReader(sink, child._pipe_closed), pipe)  # type: ignore[misc]
-            child._transports.append(transport)
+        asyncio.get_running_loop().add_reader(child._pidfd, child._reap)
+        try:
+            await child._read(process.stdout, stdout)
+            await child._read(process.stderr, stderr)
+        except BaseException:
+            child.kill_now()
+            raise
         return child
 
     def signal(self, number: int) -> None:
@@ -103,6 +105,12 @@ class Child:
     def cpu_s(self) -> float:
         """User and system time so far."""
         return self._exit.cpu_s if self._exit else cpu_s(self.pid)
+
+    async def _read(self, pipe: IO[bytes] | None, sink: Sink) -> None:
+        self._open_pipes += 1
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: _PipeReader(sink, self._pipe_closed), pipe)
+        self._transports.append(transport)
 
     def _reap(self) -> None:
         _, status, usage = os.wait4(self.pid, 0)

@@ -189,9 +189,10 @@ class SamplerService:
         self._streams[key] = (stream, self._supervisor.start(_name(key), stream.run))
 
     async def _remove(self, key: StreamKey) -> None:
-        _, handle = self._streams.pop(key)
-        self._rings.close(*key)
+        _, handle = self._streams[key]
         await handle.stop()
+        self._streams.pop(key, None)
+        self._rings.close(*key)
         self._supervisor.forget(_name(key))
 
     @cached_property

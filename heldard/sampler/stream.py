@@ -27,7 +27,7 @@ KILL_AFTER_S = 1.5
 
 log = structlog.get_logger(__name__)
 
-Why = Literal["changed", "strategy", "hwaccel", "stall"]
+Why = Literal["changed", "strategy", "hwaccel", "resized", "stall"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,15 @@ class Order:
     grant: Grant
     wish: Wish
 
+    @property
+    def width(self) -> int:
+        """How wide pictures may be: what was asked for, whatever the source's width is now, unless it was cut down."""
+        return self.wish.width if self.grant.level == self.grant.levels else self.grant.width
+
     def differs(self, other: Order, source: Size | None) -> bool:
         """Whether going from one to the other takes a new decoder: widths above the source's are all the same."""
-        widest = source.width if source else max(self.grant.width, other.grant.width)
-        mine, theirs = (min(order.grant.width, widest) for order in (self, other))
+        widest = source.width if source else max(self.width, other.width)
+        mine, theirs = (min(order.width, widest) for order in (self, other))
         return (self.url, self.grant.fps, mine) != (other.url, other.grant.fps, theirs)
 
 
@@ -184,18 +189,19 @@ class Stream:
             return None
         if self._ending is not None:
             return "timeout"
-        if self._hardware_failed(decoding):
+        cause = classify(code, decoding.complaint)
+        if self._hardware_failed(decoding, cause):
             self._hwaccel = "none"
             self._log.warning("hwaccel_unavailable", hwaccel=decoding.job.hwaccel, said=decoding.complaint[-500:])
             self.health.reconnecting(now, "hwaccel")
             return None
-        cause = classify(code, decoding.complaint)
         self.health.ended(now, cause, decoding.complaint)
         return cause
 
-    def _hardware_failed(self, decoding: Decoding) -> bool:
-        """It gave nothing although the camera did: packets came and no picture."""
-        return decoding.job.hwaccel != "none" and decoding.frames == 0 and decoding.seen.packets > 0
+    def _hardware_failed(self, decoding: Decoding, cause: Cause) -> bool:
+        """It gave no picture, and that is not the network's or the camera's doing."""
+        no_picture = decoding.job.hwaccel != "none" and decoding.frames == 0
+        return no_picture and (cause in {"decoder", "codec"} or decoding.seen.packets > 0)
 
     async def _pause(self, cause: Cause) -> None:
         if cause == "ended" and self._finished_file():
@@ -219,7 +225,7 @@ class Stream:
         return Job(
             resolve(order.url, settings),
             order.grant.fps,
-            order.grant.width,
+            order.width,
             self._strategy,
             self._hwaccel,
             settings.jpeg_quality,
@@ -244,6 +250,9 @@ class Stream:
 
     def _reconsider(self, decoding: Decoding, now: float) -> None:
         fps = self.order.grant.fps
+        if decoding.seen.resized:
+            self._replace("resized")
+            return
         better = choose(self._strategy, fps, decoding.seen, now - self._began, was_wrong=self._keyframes_failed)
         if better != self._strategy:
             self._keyframes_failed = self._keyframes_failed or better == "full"
