@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from heldard.db.group import Outcome, Unit, commit_group, is_broken
-from heldard.errors import BusyError, StoreError
+from heldard.errors import StoreError
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ Told = Callable[[Outcome], None]
 log: Any = structlog.get_logger("heldard.db")
 
 QUEUE_LIMIT = 4096
-"""Units that may wait; one more is refused with BusyError."""
+"""Units that may wait; one more is refused with StoreError."""
 
 GROUP_LIMIT = 256
 """Units committed together at most, so that one commit stays short."""
@@ -65,7 +65,7 @@ class Writer:
         """Queue a unit; the future has its result after the commit.
 
         `on_commit(result)` runs on the event loop after the commit, in commit order, even when nobody waits for the
-        future any more. Raises BusyError when the queue is full, StoreError when the writer is closed.
+        future any more. Raises StoreError when the queue is full or the writer is closed.
         """
         self._check_open()
         future: asyncio.Future[T] = self._loop.create_future()
@@ -96,7 +96,7 @@ class Writer:
             raise StoreError("the store is closing: nothing was written", code="store_closed")
         if len(self._queue) >= self._queue_limit:
             self.figures.refused += 1
-            raise BusyError(f"{self._queue_limit} writes are waiting already: retry later", code="writer_full")
+            raise StoreError(f"{self._queue_limit} writes are waiting already: retry later", code="writer_full")
 
     def _queue_up(self, unit: Unit, told: Told) -> None:
         with self._wake:
