@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from heldard.worker.cli import worker
 
 
 class Commands(click.Group):
-    """Shows errors that have an answer as one line, with status 2."""
+    """Shows errors that have an answer as one line, with status 2.
+
+    Plugins' commands are asked for only by `--help` and by a name that is not one of ours.
+    """
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *_plugin_commands()})
+
+    def get_command(self, context: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(context, cmd_name) or _plugin_commands().get(cmd_name)
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -25,6 +35,13 @@ class Commands(click.Group):
         except HeldardError as error:
             click.echo(f"heldard: {error.message}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+@functools.cache
+def _plugin_commands() -> dict[str, click.Command]:
+    from heldard.plugins import commands, discover
+
+    return commands(discover(()))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
@@ -459,6 +460,9 @@ class PluginContext(Protocol):
 
     def frame(self, camera_id: str, captured_ms: int) -> Frame | None:
         """A frame that is still held in memory or kept as evidence."""
+
+    def evidence_path(self, name: str) -> Path | None:
+        """Where a frame that was kept under `name` lies; None when there is none."""
 
     def batches(self, camera_id: str, from_ms: int, to_ms: int) -> AsyncIterator[Batch]:
         """Stored batches of a camera with from_ms <= at_ms < to_ms, in log order."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
+import click
 import msgspec
 import pluggy
 import structlog
@@ -247,6 +248,21 @@ def read_settings(plugin: Plugin, section: dict[str, Any]) -> Any:
 def plugin_migrations(plugin: Plugin) -> list[migrations.Migration]:
     wanted = plugin.ask("heldard_register_migrations")
     return [] if wanted is None else migrations.find(wanted.package, wanted.folder)
+
+
+def commands(plugins: Iterable[Plugin]) -> dict[str, click.Command]:
+    """What plugins add to the command line, by name. One that fails here is logged and adds nothing."""
+    found: dict[str, click.Command] = {}
+    for plugin in plugins:
+        if plugin.state != "active":
+            continue
+        try:
+            brought: Sequence[click.Command] = plugin.ask("heldard_register_commands") or ()
+        except Exception as error:
+            log.exception("plugin_hook_failed", plugin=plugin.name, hook="heldard_register_commands", error=str(error))
+            continue
+        found.update((command.name, command) for command in brought if command.name is not None)
+    return found
 
 
 def _describe(error: BaseException) -> str:
