@@ -1,0 +1,1 @@
+"""Entry events and the record of how each came about."""

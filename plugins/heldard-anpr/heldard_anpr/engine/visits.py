@@ -175,16 +175,14 @@ def _near(free: list[Visit], sighting: Sighting, rules: Rules) -> Visit | None:
         known = visit.look.direction != "unknown" and sighting.direction != "unknown"
         if not visit.lead.plate or (known and visit.look.direction != sighting.direction):
             continue
-        distance = compare(
-            sighting.text, visit.lead.plate, rules.ballot.confusions, rules.ballot.formats
-        ).distance
+        distance = compare(sighting.text, visit.lead.plate, rules.ballot.confusions, rules.ballot.formats).distance
         if distance <= rules.join_distance:
             found.append((distance, visit.id, visit))
     return min(found)[2] if found else None
 
 
 def _start(seen: Seen, sighting: Sighting) -> Visit:
-    name = f"{seen.camera_id}/{seen.seq}/{sighting.index}".encode()
+    name = f"{seen.site_id}/{seen.camera_id}/{seen.seq}/{sighting.index}/{seen.at_ms}".encode()
     return Visit(blake2b(name, digest_size=16).hexdigest(), seen.camera_id, seen.at_ms, seen.at_ms, seen.site_id)
 
 

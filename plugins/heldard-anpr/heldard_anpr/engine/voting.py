@@ -304,8 +304,7 @@ class _Tally:
 def _consensus(tallies: list[_Tally], members: tuple[int, ...], ballot: Ballot) -> Consensus:
     winners, signs, shape = _choose(tallies, ballot.formats)
     counted = [
-        (tally, tally.column(winner, sign), sign)
-        for tally, winner, sign in zip(tallies, winners, signs, strict=True)
+        (tally, tally.column(winner, sign), sign) for tally, winner, sign in zip(tallies, winners, signs, strict=True)
     ]
     kept = [row for row in counted if row[1].winner or row[1].share < CERTAIN]
     columns = tuple(column for _, column, _ in kept)

@@ -1,0 +1,1 @@
+"""Opening a gate: who may, how often, and by what."""

@@ -1,0 +1,1 @@
+"""Who may come: vehicles, visitor passes, the watchlist, and the groups that say when."""

@@ -1,0 +1,1 @@
+"""Who is inside, since when, and for how long they stayed."""

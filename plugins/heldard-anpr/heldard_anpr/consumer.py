@@ -1,0 +1,74 @@
+"""The consumer: plays each camera's batches into the engine and hands what comes of it to the recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from heldard.plugin import Batch, Consumer, Effects, Tx
+from heldard_anpr.decisions.recorder import Recorder
+from heldard_anpr.engine.intake import seen
+from heldard_anpr.engine.model import CameraState, Decided, Ended, Noted, Outcome, Visit
+from heldard_anpr.engine.visits import advance, observe
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Visit)
+
+
+class AnprConsumer(Consumer):
+    """One open visit is one blob of state, so a batch writes only the visits it changed."""
+
+    name = "anpr"
+    task_types = frozenset({"anpr"})
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.states: dict[str, CameraState] = {}
+
+    def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+        visits = sorted(
+            (_DECODER.decode(blob) for blob in state.values()), key=lambda visit: (visit.started_ms, visit.id)
+        )
+        self.states[camera_id] = CameraState({visit.id: visit for visit in visits})
+
+    def consume(self, batch: Batch, effects: Effects) -> None:
+        shown = seen(batch, self.recorder.settings.direction_of(batch.camera_id))
+        before = self.states.get(batch.camera_id, CameraState())
+        after, outcomes = observe(before, shown, self.recorder.rules)
+        self._keep(batch.camera_id, before, after, outcomes, batch.site_id, effects)
+
+    def tick(self, camera_id: str, now_ms: int, effects: Effects) -> None:
+        before = self.states.get(camera_id)
+        if before is None or not before.visits:
+            return
+        after, outcomes = advance(before, now_ms, self.recorder.rules)
+        if outcomes:
+            self._keep(camera_id, before, after, outcomes, None, effects)
+
+    def forget(self, camera_id: str) -> None:
+        self.states.pop(camera_id, None)
+
+    def _keep(self, camera_id: str, before: CameraState, after: CameraState, outcomes: list[Outcome],
+              site_id: str | None, effects: Effects) -> None:  # fmt: skip
+        self.states[camera_id] = after
+        for visit_id, visit in after.visits.items():
+            if before.visits.get(visit_id) is not visit:
+                effects.put_state(visit_id, _ENCODER.encode(visit))
+        for visit_id in before.visits.keys() - after.visits.keys():
+            effects.put_state(visit_id, None)
+        for outcome in outcomes:
+            effects.transact(self._work(outcome, site_id, effects))
+
+    def _work(self, outcome: Outcome, site_id: str | None, effects: Effects) -> Callable[[Tx], None]:
+        """What one outcome writes. Frames are kept here: they are looked for while they are still held."""
+        match outcome:
+            case Noted():
+                evidence = effects.keep_frame(outcome.read.captured_ms) if outcome.keep else None
+                return partial(self.recorder.note, noted=outcome, site_id=site_id, evidence=evidence)
+            case Decided():
+                kept = effects.keep_frame(outcome.best.captured_ms)
+                return partial(self.recorder.decide, decided=outcome, evidence=kept)
+            case Ended():
+                return partial(self.recorder.end, ended=outcome)
