@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from heldard.testing.bench import Bench
     from heldard.testing.builders import batch, detection, post
     from heldard.testing.clock import START_MS, VirtualClock
+    from heldard.testing.conformance import PluginConformance
     from heldard.testing.kernel import Kernel, Reply
     from heldard.testing.scene import Scene, Shot, Track
 
@@ -28,6 +29,7 @@ __all__ = [
     "START_MS",
     "Bench",
     "Kernel",
+    "PluginConformance",
     "Reply",
     "Scene",
     "Shot",
@@ -42,6 +44,7 @@ _WHERE = {
     "START_MS": "clock",
     "Bench": "bench",
     "Kernel": "kernel",
+    "PluginConformance": "conformance",
     "Reply": "kernel",
     "Scene": "scene",
     "Shot": "scene",

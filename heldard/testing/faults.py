@@ -23,10 +23,29 @@ class CrashPlan:
         self.steps = 0
         self.dead = False
         self._at: int | None = None
+        self._passing: int | None = None
 
     def crash_at(self, step: int) -> None:
         """Die at the `step`-th write statement or commit from now, 1 for the next."""
         self._at = self.steps + step
+
+    def refuse_after(self, units: int) -> None:
+        """Let that many units of work pass, then refuse the next one as a store that is busy does."""
+        self._passing = units
+
+    def accept(self) -> None:
+        """Refuse nothing any more."""
+        self._passing = None
+
+    def begin(self) -> None:
+        """A unit of work begins; raises StoreError when dead or busy."""
+        if self.dead:
+            raise StoreError("the test crashed the daemon before")
+        if self._passing is not None:
+            if self._passing == 0:
+                self._passing = None
+                raise StoreError("the test keeps the store busy")
+            self._passing -= 1
 
     def die(self) -> None:
         self.dead = True
@@ -64,8 +83,7 @@ class FaultyWriter:
 
         def counted(connection: sqlite3.Connection) -> T:
             nonlocal wrote
-            if self._plan.dead:
-                raise StoreError("the test crashed the daemon before")
+            self._plan.begin()
             counting = _Counting(connection, self._plan)
             result = unit(counting)  # type: ignore[arg-type]
             wrote = counting.wrote

@@ -27,7 +27,7 @@ from heldard.plugins import GROUP, Plugin, discover
 from heldard.testing.builders import frame as make_frame
 from heldard.testing.clock import VirtualClock
 from heldard.testing.faults import CrashPlan, FaultyWriter
-from heldard.testing.scene import Scene
+from heldard.testing.scene import Scene, Shot
 
 SETTLE_LIMIT_S = 30.0
 """Real seconds that background work may take to come to rest."""
@@ -213,24 +213,25 @@ class Kernel:
 
         Each shot's frame id carries its capture time, so it is the time that consumers see.
         """
-        task_id = await self._task_for(scene)
+        task_id = await self.task_for(scene)
         began_ms = self.clock.now_ms()
         replies: list[Reply] = []
         for shot in scene.shots(seconds):
             at_ms = began_ms + round(shot.second * 1000)
             await self.advance_to(at_ms)
-            replies.append(
-                await self.post(
-                    {
-                        "camera_id": scene.camera_id, "task_type": scene.task_type, "frame_id": f"{task_id}:{at_ms}",
-                        "epoch": scene.epoch, "detections": list(shot.detections),
-                    }
-                )
-            )  # fmt: skip
+            replies.append(await self.post(self.shot_body(scene, shot, task_id, at_ms)))
         await self.settle()
         return replies
 
-    async def _task_for(self, scene: Scene) -> str:
+    def shot_body(self, scene: Scene, shot: Shot, task_id: str, at_ms: int) -> dict[str, Any]:
+        """A shot as its worker posts it."""
+        return {
+            "camera_id": scene.camera_id, "task_type": scene.task_type, "frame_id": f"{task_id}:{at_ms}",
+            "epoch": scene.epoch, "detections": list(shot.detections),
+        }  # fmt: skip
+
+    async def task_for(self, scene: Scene) -> str:
+        """The task whose frames a scene's shots are; camera and task are made if missing."""
         place = (scene.camera_id, scene.task_type)
         if place not in self._tasks:
             await self.add_camera(scene.camera_id)
