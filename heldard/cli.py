@@ -133,3 +133,26 @@ def resume(name: str, api: str, api_key: str | None) -> None:
 
 main.add_command(worker)
 main.add_command(demo)
+
+
+@main.command()
+@config_options
+@click.option("--events", is_flag=True, help="Print every replayed event.")
+def replay(config_file: Path | None, data_dir: Path | None, events: bool) -> None:
+    """Drive all plugins over the stored log again, on a copy, and compare with what was live.
+
+    Nothing is changed and nothing is done in the world. Ends with status 1 when the two differ.
+    """
+    from heldard import logs
+    from heldard import replay as replays
+
+    settings = read_config(config_file, data_dir)
+    logs.configure(settings.logs)
+    found = asyncio.run(replays.replay(settings, lambda line: click.echo(line, err=True)))
+    for fact in found.replayed if events else ():
+        click.echo(replays.describe(fact))
+    for sign, facts in (("-", found.only_live), ("+", found.only_replayed)):
+        for fact in facts:
+            click.echo(f"{sign} {replays.describe(fact)}")
+    click.echo(f"{found.batches} batches, {len(found.replayed)} events; {'as live' if found.same else 'NOT as live'}")
+    sys.exit(0 if found.same else 1)
