@@ -510,7 +510,8 @@ def _dwell(state: CameraState, zones: ZoneSet, zone: Zone, track: Track, stay: S
         zone.refused["schedule"] += 1
     elif stay.said == SAID and not _is_cooling(state, zone, live, "dwell", at):
         stayed = (at - stay.entered) / 1000
-        step.events.append(_of_stay("dwell", zone, track, stay, at, dwell_s=stayed, extra={"repeat": stay.dwells - 1}))
+        extra = {"repeat": stay.dwells - 1, "last_seen_ms": stay.seen}
+        step.events.append(_of_stay("dwell", zone, track, stay, at, dwell_s=stayed, extra=extra))
 
 
 def _change_schedule(state: CameraState, zones: ZoneSet, zone: Zone, live: Live, at: int, step: Step) -> None:

@@ -83,7 +83,8 @@ def _move(track: Track, detection: Detection, at: int, captured: int | None) -> 
 def _resolve(
     state: CameraState, known: Track | None, detection: Detection, task: str, prefix: str, at: int, captured: int | None
 ) -> Track | None:
-    if known is not None and known.settled:
+    if known is not None and (known.settled or any(stay.entered for stay in known.stays.values())):
+        known.settled = True
         return _rejoin(state, known)
     track_id, box = detection.track_id, detection.bbox
     assert track_id is not None
@@ -93,7 +94,7 @@ def _resolve(
     if older is not None:
         return _take_over(state, older, key, detection, at, captured)
     if known is not None:
-        known.settled = at - known.born > SETTLE_MS or any(stay.entered for stay in known.stays.values())
+        known.settled = at - known.born > SETTLE_MS
         return known
     if len(state.tracks) >= MAX_TRACKS:
         return None
@@ -121,8 +122,8 @@ def _take_over(
         del state.tracks[older.key]
     newborn = state.tracks.pop(key, None)
     if newborn is not None:
-        for number, walk in newborn.walks.items():
-            older.walks.setdefault(number, walk)
+        older.stays = {**newborn.stays, **older.stays}
+        older.walks = {**newborn.walks, **older.walks}
     assert detection.track_id is not None
     older.key, older.track_id, older.settled = key, detection.track_id, True
     _move(older, detection, at, captured)

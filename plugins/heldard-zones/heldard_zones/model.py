@@ -169,6 +169,16 @@ class Stays(msgspec.Struct, frozen=True):
     stays: list[StayView]
 
 
+class ImportView(msgspec.Struct, frozen=True):
+    """created: drawn now; existing: names that were taken and stay as they are; read: what the file said; notes: what
+    could not be carried over."""
+
+    created: list[ZoneView]
+    existing: list[str]
+    read: list[ZoneCreate]
+    notes: list[str]
+
+
 class EventQuery(Query, frozen=True, kw_only=True):
     """shadow: with events of shadow zones. cursor: from the header X-Next-Cursor of the page before."""
 

@@ -8,7 +8,9 @@ from typing import Any
 from aiohttp import web
 
 from heldard.plugin import PRINCIPAL, Endpoint, ForbiddenError, InvalidError, Reply, parse_rfc3339, route
+from heldard_zones.backtest import BacktestRequest, BacktestResult, Backtests
 from heldard_zones.evidence import Evidence
+from heldard_zones.frigate import FrigateImport, read
 from heldard_zones.model import (
     AggregateQuery,
     Aggregates,
@@ -16,6 +18,7 @@ from heldard_zones.model import (
     DrawQuery,
     EventQuery,
     HistoryQuery,
+    ImportView,
     OccupancyHistory,
     OccupancyNow,
     RangeQuery,
@@ -27,7 +30,8 @@ from heldard_zones.model import (
     event_view,
     zone_view,
 )
-from heldard_zones.service import Zones, time_range
+from heldard_zones.service import HOUR_MS, Zones, time_range
+from heldard_zones.why import Why, WhyQuery, ask
 
 DAY_MS = 86_400_000
 EVENTS_DEFAULT, EVENTS_MOST = 200, 5000
@@ -35,7 +39,7 @@ NEXT_CURSOR = "X-Next-Cursor"
 
 
 def endpoints(zones: Zones) -> Sequence[Endpoint]:
-    return [*_drawing(zones), *_events(zones), *_occupancy(zones), *_evidence(zones)]
+    return [*_drawing(zones), *_events(zones), *_occupancy(zones), *_evidence(zones), *_trying(zones)]
 
 
 def _drawing(zones: Zones) -> Sequence[Endpoint]:
@@ -141,6 +145,43 @@ def _evidence(zones: Zones) -> Sequence[Endpoint]:
         return await evidence.answer(row, draw=query.draw)
 
     return [picture]
+
+
+def _trying(zones: Zones) -> Sequence[Endpoint]:
+    backtests = Backtests(zones)
+
+    @route("GET", "/api/v1/zones/{zone_id}/why", capability="events:read", tag="zones")
+    async def why(request: web.Request, zone_id: str, query: WhyQuery) -> Why:
+        """Why a zone said something about a track, or why not: each look, gate by gate."""
+        await check_scope(zones, request, zone_id)
+        now_ms = zones.ctx.clock.now_ms()
+        from_ms, to_ms = time_range(moment(query.from_, "from"), moment(query.to, "to"), now_ms, HOUR_MS)
+        return await ask(zones, await zones.get(zone_id), query, from_ms, to_ms)
+
+    @route(
+        "POST", "/api/v1/cameras/{camera_id}/zones/backtest", capability="events:read", camera="camera_id", tag="zones"
+    )
+    async def backtest(request: web.Request, camera_id: str, body: BacktestRequest) -> BacktestResult:
+        """What a zone would have said about stored detections, and how that differs from what was said."""
+        return await backtests.run(camera_id, body)
+
+    @route(
+        "POST", "/api/v1/cameras/{camera_id}/zones/import", capability="registry:manage", camera="camera_id",
+        tag="zones",
+    )  # fmt: skip
+    async def import_frigate(request: web.Request, camera_id: str, body: FrigateImport) -> ImportView:
+        """Draw the zones of a Frigate configuration; zones of the same name stay as they are."""
+        found = read(body)
+        for proposal in found.zones:
+            zones.proposed(camera_id, proposal)
+        if body.dry_run:
+            await zones.ctx.camera(camera_id)
+            return ImportView([], [], found.zones, found.notes)
+        drawn = [await zones.create(camera_id, proposal) for proposal in found.zones]
+        created = [zone_view(row) for row, is_new in drawn if is_new]
+        return ImportView(created, [row.name for row, is_new in drawn if not is_new], found.zones, found.notes)
+
+    return [why, backtest, import_frigate]
 
 
 async def check_scope(zones: Zones, request: web.Request, zone_id: str) -> None:

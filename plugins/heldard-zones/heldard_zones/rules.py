@@ -278,10 +278,11 @@ def _confirmation(
     """
     if frames is None and seconds is None:
         frames, seconds = (both, None) if both else default
-    return frames or _NEVER, _NEVER if seconds is None else round(seconds * 1000)
+    return frames or NEVER_CONFIRMED, NEVER_CONFIRMED if seconds is None else round(seconds * 1000)
 
 
-_NEVER: Final = 1 << 62
+NEVER_CONFIRMED: Final = 1 << 62
+"""Out of reach: more frames or milliseconds than there will be."""
 
 
 def _number(value: Any, default: float, least: float, most: float, *, positive: bool = False) -> float:
