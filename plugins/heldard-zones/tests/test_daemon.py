@@ -1,0 +1,484 @@
+"""The plugin in the real daemon: the calls of the contract, crashes, evidence, why, backtests and shadows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heldard.testing import START_MS, Scene
+
+HALF = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
+QUICK = {"enter_frames": 1, "exit_frames": 1}
+
+
+@pytest.fixture
+async def kernel(heldard_kernel):
+    async with heldard_kernel("zones") as running:
+        await running.add_camera("gate")
+        yield running
+
+
+async def draw(kernel, name="yard", camera="gate", status=201, **fields) -> Any:
+    reply = await kernel.request("POST", f"/api/v1/cameras/{camera}/zones", {"name": name, "polygon": HALF, **fields})
+    assert reply.status == status, reply.body
+    return reply.body
+
+
+async def told(kernel, **query) -> list[dict[str, Any]]:
+    text = "&".join(f"{key}={value}" for key, value in query.items())
+    return (await kernel.get(f"/api/v1/cameras/gate/zone-events?{text}"))[::-1]
+
+
+def visit() -> Scene:
+    """In the left half from 0 to 4 s, then out to the right."""
+    scene = Scene("gate")
+    scene.person("1").enter(0, at=(0.2, 0.9)).stand(4).walk_to((0.9, 0.9), seconds=1).stand(2).leave()
+    return scene
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+async def test_3_3_a_zone_has_upstreams_fields_and_defaults(kernel):
+    zone = await draw(kernel)
+    assert zone.pop("id").startswith("zone_")
+    assert zone.pop("created_at") == zone.pop("updated_at") == "2026-01-01T12:00:00Z"
+    assert zone == {
+        "camera_id": "gate", "name": "yard", "kind": "region", "polygon": HALF, "dwell_seconds": 0.0, "labels": [],
+        "severity": "info", "config": {}, "enabled": True,
+    }  # fmt: skip
+
+
+async def test_3_3_a_second_zone_of_the_name_is_the_first(kernel):
+    first = await draw(kernel)
+    assert await draw(kernel, status=200, polygon=[[0, 0], [1, 0], [1, 1]]) == first
+    assert await kernel.get("/api/v1/cameras/gate/zones") == [first]
+
+
+async def test_x46_two_at_once_make_one_zone(kernel):
+    import asyncio
+
+    body = {"name": "yard", "polygon": HALF}
+    replies = await asyncio.gather(
+        *(kernel.request("POST", "/api/v1/cameras/gate/zones", body) for _ in range(8))
+    )  # fmt: skip
+    assert sorted(reply.status for reply in replies) == [200] * 7 + [201]
+    assert len({reply.body["id"] for reply in replies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"name": " "}, 400),
+        ({"kind": "restricted"}, 400),
+        ({"kind": 3}, 422),
+        ({"polygon": [[0, 0], [1, 1]]}, 400),
+        ({"polygon": [[0, 0], [1, 0], [1, 1.01]]}, 400),
+        ({"polygon": [[0, 0], [1, 0], [1, 1, 1]]}, 400),
+        ({"polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}, 400),
+        ({"polygon": [[0, 0], [0.5, 0], [1, 0]]}, 400),
+        ({"polygon": [[0.5, 0.5]] * 513}, 400),
+        ({"polygon": "square"}, 422),
+        ({"kind": "line", "polygon": [[0.5, 0.5]]}, 400),
+        ({"kind": "line", "polygon": [[0.5, 0.5], [0.5, 0.5]]}, 400),
+        ({"labels": [" "]}, 400),
+        ({"labels": [3]}, 422),
+        ({"severity": "high"}, 400),
+        ({"config": {"anchor": "nose"}}, 400),
+        ({"config": {"margin": 0.5}}, 400),
+        ({"config": {"enter_frames": 2.5}}, 400),
+        ({"config": {"min_area": 0.5, "max_area": 0.1}}, 400),
+        ({"config": {"schedule": [{"from": "25:00"}]}}, 400),
+        ({"config": {"schedule": [{}], "timezone": "Mars/Base"}}, 400),
+        ({"config": {"masks": [[[0, 0], [1, 1]]]}}, 400),
+    ],
+)
+async def test_3_3_what_makes_no_zone_is_refused_with_a_reason(kernel, fields, status):
+    body = {"name": "yard", "polygon": HALF, **fields}
+    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones", body)
+    assert reply.status == status, reply.body
+    assert reply.body["error"]
+
+
+@pytest.mark.parametrize("config", [None, [], "text", 5, {"min_confidence": "high", "confirm_frames": -1, "mine": 1}])
+async def test_3_3_config_is_any_json_and_upstreams_keys_forgive(kernel, config):
+    zone = await draw(kernel, config=config)
+    assert zone["config"] == ({} if config is None else config)
+
+
+async def test_3_3_unknown_cameras_and_zones_are_404(kernel):
+    assert (await kernel.request("GET", "/api/v1/cameras/none/zones")).status == 404
+    assert (await kernel.request("POST", "/api/v1/cameras/none/zones", {"name": "a", "polygon": HALF})).status == 404
+    assert (await kernel.request("PATCH", "/api/v1/zones/zone_1", {})).status == 404
+    assert (await kernel.request("DELETE", "/api/v1/zones/zone_1")).status == 404
+    assert (await kernel.request("GET", "/api/v1/zone-events/zev_1/evidence")).status == 404
+    assert (await kernel.request("GET", "/api/v1/cameras/none/zone-events")).status == 404
+
+
+async def test_3_3_a_patch_is_partial_and_checks_the_shape_that_results(kernel):
+    zone = await draw(kernel, dwell_seconds=5)
+    await kernel.advance(1)
+    patched = await kernel.request("PATCH", f"/api/v1/zones/{zone['id']}", {"dwell_seconds": -3, "name": None})
+    assert patched.body == {**zone, "dwell_seconds": 0.0, "updated_at": "2026-01-01T12:00:01Z"}
+    line = await draw(kernel, "line", kind="line", polygon=[[0, 0], [1, 1]])
+    refused = await kernel.request("PATCH", f"/api/v1/zones/{line['id']}", {"kind": "region"})
+    assert refused.status == 400
+    taken = await kernel.request("PATCH", f"/api/v1/zones/{line['id']}", {"name": "yard"})
+    assert (taken.status, taken.body["code"]) == (409, "zone_name_taken")
+
+
+async def test_a_camera_has_a_bounded_number_of_zones(heldard_kernel):
+    async with heldard_kernel("zones", settings={"plugins": {"zones": {"max_zones_per_camera": 2}}}) as kernel:
+        await kernel.add_camera("gate")
+        await draw(kernel, "a")
+        await draw(kernel, "b")
+        assert (await draw(kernel, "c", status=409))["code"] == "too_many_zones"
+
+
+async def test_z27_an_event_has_its_row_and_its_generic_event(kernel):
+    zone = await draw(kernel, severity="warning", config=QUICK)
+    await kernel.play(visit())
+    row = (await told(kernel))[0]
+    assert row["id"].startswith("zev_")
+    assert {key: row[key] for key in ("zone_id", "zone_name", "track_id", "event_type", "label", "segment_id")} == {
+        "zone_id": zone["id"], "zone_name": "yard", "track_id": "1", "event_type": "enter", "label": "person",
+        "segment_id": None,
+    }  # fmt: skip
+    assert row["timestamp"] == "2026-01-01T12:00:00Z"
+    generic = (await kernel.events("zone_enter"))[0]
+    assert generic["severity"] == "warning"
+    payload = generic["payload"]
+    assert {key: payload[key] for key in ("zone_id", "zone", "track_id", "label", "dwell_seconds", "evidence")} == {
+        "zone_id": zone["id"], "zone": "yard", "track_id": "1", "label": "person", "dwell_seconds": None,
+        "evidence": None,
+    }  # fmt: skip
+
+
+async def test_z28_the_evidence_is_the_analysed_frame(kernel):
+    """Upstream copies the newest picture of the sub stream when the event is written (X-28)."""
+    await draw(kernel, config=QUICK)
+    kernel.hold_frame("gate", START_MS)
+    kernel.hold_frame("gate", START_MS + 999)
+    await kernel.play(visit(), seconds=0)
+    row = (await told(kernel))[0]
+    assert row["evidence_path"] == f"/media/snapshots/gate-sub-{START_MS}.jpg"
+    plain = await kernel.request("GET", f"/api/v1/zone-events/{row['id']}/evidence")
+    assert (plain.status, plain.headers["content-type"]) == (200, "image/jpeg")
+    drawn = await kernel.request("GET", f"/api/v1/zone-events/{row['id']}/evidence?draw=true")
+    assert drawn.headers["content-type"].startswith("image/svg+xml")
+    assert b"<polygon" in drawn.body
+    assert b"<rect" in drawn.body
+
+
+async def test_3_3_events_are_listed_newest_first_filtered_and_paged(kernel):
+    zone = await draw(kernel, config=QUICK)
+    await kernel.play(visit())
+    path = "/api/v1/cameras/gate/zone-events"
+    both = await kernel.get(path)
+    assert [row["event_type"] for row in both] == ["exit", "enter"]
+    assert [r["event_type"] for r in await kernel.get(f"{path}?event_type=exit")] == ["exit"]
+    assert await kernel.get(f"{path}?track_id=2") == []
+    assert len(await kernel.get(f"{path}?zone_id={zone['id']}&limit=0")) == 1
+    assert await kernel.get(f"{path}?from=2026-01-01T13:00:00Z") == []
+    assert (await kernel.request("GET", f"{path}?from=yesterday")).status == 400
+    assert (await kernel.request("GET", f"{path}?limit=abc")).status == 400
+    first = await kernel.request("GET", f"{path}?limit=1")
+    second = await kernel.request("GET", f"{path}?limit=1&cursor={first.headers['X-Next-Cursor']}")
+    assert [*first.body, *second.body] == both
+    assert (await kernel.request("GET", f"{path}?cursor=x")).status == 400
+
+
+async def test_3_3_aggregates_and_occupancy(kernel):
+    zone = await draw(kernel, config=QUICK)
+    assert await kernel.get("/api/v1/cameras/gate/zones/occupancy") == {"zones": []}
+    await kernel.play(visit(), seconds=2)
+    inside = await kernel.get("/api/v1/cameras/gate/zones/occupancy")
+    assert inside == {
+        "zones": [
+            {"zone_id": zone["id"], "count": 1, "updated_at": "2026-01-01T12:00:00+00:00", "static_count": 0}
+        ]
+    }  # fmt: skip
+    stays = (await kernel.get("/api/v1/cameras/gate/zones/stays"))["stays"]
+    assert [(stay["track_id"], stay["state"]) for stay in stays] == [("1", "inside")]
+    aggregates = await kernel.get("/api/v1/cameras/gate/zone-events/aggregates?bucket_minutes=5")
+    assert aggregates["bucket_minutes"] == 5
+    assert aggregates["buckets"] == [
+        {"zone_id": zone["id"], "zone_name": "yard", "event_type": "enter",
+         "bucket_start": "2026-01-01T12:00:00+00:00", "count": 1}
+    ]  # fmt: skip
+
+
+async def test_occupancy_has_a_history(kernel):
+    zone = await draw(kernel, config=QUICK)
+    await kernel.play(visit())
+    await kernel.advance(3)
+    path = f"/api/v1/cameras/gate/zones/occupancy/history?zone_id={zone['id']}"
+    history = await kernel.get(f"{path}&from=2026-01-01T11:59:00Z&to=2026-01-01T12:01:00Z")
+    assert [(point["at"], point["count"]) for point in history["points"]] == [
+        ("2026-01-01T12:00:00Z", 1), ("2026-01-01T12:00:04.600Z", 0),
+    ]  # fmt: skip
+    assert (history["peak"], history["busy_seconds"], history["mean"]) == (1, 4.6, round(4.6 / 120, 4))
+    later = await kernel.get(f"{path}&from=2026-01-01T12:00:02Z&to=2026-01-01T12:00:04Z")
+    assert later["busy_seconds"] == 2.0
+
+
+async def test_lines_are_counted_by_direction_and_refusals_by_gate(kernel):
+    await draw(kernel, "line", kind="line", polygon=[[0.5, 0], [0.5, 1]])
+    await draw(kernel, "cars", labels=["car"])
+    await kernel.play(visit())
+    await kernel.advance(90)
+    counts = {zone["zone_name"]: zone for zone in (await kernel.get("/api/v1/cameras/gate/zones/counts"))["zones"]}
+    assert counts["line"]["events"] == {"cross_ab": 1}
+    assert counts["line"]["net_ab"] == 1
+    assert counts["line"]["by_label"] == {"person": {"cross_ab": 1}}
+    assert counts["cars"]["refused"]["label"] > 20
+
+
+# --- crashes and edits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed_after", [0.2, 1.0, 4.4, 4.8, 6.0])
+async def test_a_kill_in_the_middle_of_a_visit_leaves_one_enter_one_exit_and_the_right_dwell(kernel, killed_after):
+    await draw(kernel, dwell_seconds=2, config={"confirm_frames": 3})
+    scene, began = visit(), kernel.clock.now_ms()
+    task = await kernel.add_task("gate")
+    for shot in scene.shots():
+        at = began + round(shot.second * 1000)
+        await kernel.advance_to(at)
+        body = {"camera_id": "gate", "task_type": "detection", "frame_id": f"{task}:{at}", "epoch": "e"}
+        await kernel.post({**body, "detections": list(shot.detections)})
+        if shot.second == pytest.approx(killed_after):
+            await kernel.crash()
+            await kernel.start()
+    await kernel.advance(30)
+    assert [(row["event_type"], row["timestamp"][17:], row["dwell_seconds"]) for row in await told(kernel)] == [
+        ("enter", "00.400Z", None), ("dwell", "02.400Z", 2.0), ("exit", "05Z", 4.2),
+    ]  # fmt: skip
+    assert (await kernel.get("/api/v1/cameras/gate/zones/occupancy"))["zones"][0]["count"] == 0
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+async def test_a_crash_at_any_write_leaves_each_event_once(heldard_kernel, step):
+    async with heldard_kernel("zones") as kernel:
+        await kernel.add_camera("gate")
+        await draw(kernel, config=QUICK)
+        task = await kernel.add_task("gate")
+        body = {"camera_id": "gate", "task_type": "detection", "frame_id": f"{task}:{START_MS}", "epoch": "e"}
+        body["detections"] = [{"label": "person", "confidence": 0.9, "bbox": [0.1, 0.1, 0.1, 0.1], "track_id": "1"}]
+        kernel.crash_plan.crash_at(step)
+        await kernel.post(body)
+        await kernel.settle()
+        await kernel.crash()
+        await kernel.start()
+        await kernel.drain()
+        await kernel.post(body)
+        await kernel.drain()
+        assert [row["event_type"] for row in await told(kernel)] == ["enter"]
+        assert len(await kernel.events("zone_enter")) == 1
+        assert (await kernel.get("/api/v1/cameras/gate/zones/occupancy"))["zones"][0]["count"] == 1
+
+
+async def test_deleting_and_disabling_a_zone_closes_its_stays(kernel):
+    one, two = await draw(kernel, "one", config=QUICK), await draw(kernel, "two", config=QUICK)
+    await kernel.play(visit(), seconds=2)
+    assert (await kernel.request("DELETE", f"/api/v1/zones/{one['id']}")).status == 204
+    assert (await kernel.request("PATCH", f"/api/v1/zones/{two['id']}", {"enabled": False})).status == 200
+    assert [(row["event_type"], row["zone_name"], row["reason"]) for row in await told(kernel)][2:] == [
+        ("exit", "one", "zone_removed"), ("exit", "two", "zone_removed"),
+    ]  # fmt: skip
+    assert await kernel.get("/api/v1/cameras/gate/zones/occupancy") == {"zones": []}
+
+
+async def test_a_deleted_camera_takes_its_zones_along(kernel):
+    await draw(kernel, config=QUICK)
+    await kernel.play(visit(), seconds=2)
+    assert (await kernel.request("DELETE", "/api/v1/cameras/gate")).status == 204
+    await kernel.settle()
+    for table in ("zones", "zone_events", "zone_occupancy", "zone_occupancy_log"):
+        assert await kernel.rows(f"SELECT * FROM {table}") == []
+
+
+async def test_old_rows_are_pruned(kernel):
+    await draw(kernel, config=QUICK)
+    await kernel.play(visit())
+    assert len(await told(kernel)) == 2
+    kernel.clock.set_wall(kernel.clock.now_ms() + 31 * 86_400_000)
+    await kernel.restart()
+    assert await told(kernel) == []
+    assert await kernel.rows("SELECT * FROM zone_occupancy_log") == []
+
+
+# --- shadow, backtest, why, import ----------------------------------------------------------------------------------
+
+
+async def test_a_shadow_zone_is_counted_and_raises_nothing(kernel):
+    await draw(kernel, config={**QUICK, "shadow": True})
+    await kernel.play(visit())
+    assert await kernel.events("zone_enter", "zone_exit") == []
+    assert await told(kernel) == []
+    assert [row["event_type"] for row in await told(kernel, shadow="true")] == ["enter", "exit"]
+    counts = (await kernel.get("/api/v1/cameras/gate/zones/counts"))["zones"][0]
+    assert (counts["shadow"], counts["events"]) == (True, {"enter": 1, "exit": 1})
+
+
+def busy_day() -> Scene:
+    scene = Scene("gate")
+    scene.person("1").enter(0, at=(0.2, 0.9)).stand(8).walk_to((0.9, 0.9), seconds=2).stand(2).leave()
+    scene.person("2").enter(1, at=(0.9, 0.8)).walk_to((0.1, 0.8), seconds=6).hide(3).stand(4).leave()
+    scene.vehicle("3").enter(0, at=(0.3, 0.6)).stand(4).leave()
+    scene.vehicle("4").enter(4.4, at=(0.31, 0.6)).stand(6).walk_to((0.8, 0.6), seconds=3).leave()
+    return scene
+
+
+async def test_a_backtest_says_what_live_said(kernel):
+    fields = {"dwell_seconds": 3, "config": {"occupancy": {"over": 1, "seconds": 1}, "empty_seconds": 1}}
+    await draw(kernel, **fields)
+    await draw(kernel, "line", kind="line", polygon=[[0.5, 0], [0.5, 1]])
+    await kernel.play(busy_day())
+    await kernel.advance(60)
+    for name in ("yard", "line"):
+        zone = next(z for z in await kernel.get("/api/v1/cameras/gate/zones") if z["name"] == name)
+        live = await told(kernel, zone_id=zone["id"])
+        body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z", "zone_id": zone["id"]}
+        tried = (await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)).body
+        assert live
+        keys = ("event_type", "timestamp", "track_id", "label", "dwell_seconds", "visit", "reason", "bbox")
+        assert [{k: e.get(k) for k in keys} for e in tried["events"]] == [{k: row[k] for k in keys} for row in live]
+        change = tried["difference"]
+        assert (change["same"], change["added"], change["gone"], change["moved"]) == (len(live), [], [], [])
+
+
+async def test_a_backtest_shows_what_a_change_would_bring(kernel):
+    await draw(kernel)
+    await kernel.play(busy_day())
+    await kernel.advance(60)
+    body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z"}
+    body["zone"] = {"name": "yard", "polygon": HALF, "labels": ["person"], "config": {"enter_frames": 10}}
+    tried = (await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)).body
+    change = tried["difference"]
+    assert {event["label"] for event in change["gone"]} == {"car"}
+    assert change["added"] == []
+    assert [moved["seconds"] for moved in change["moved"] if moved["event"]["event_type"] == "enter"] == [1.4, 1.4]
+    assert tried["refused"]["label"] > 0
+    assert [row["event_type"] for row in await told(kernel)].count("enter") == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"from": "2026-01-02T12:00:00Z"}, "bad_range"),
+        ({"from": "noon"}, "bad_timestamp"),
+        ({"zone_id": "zone_none"}, "zone_of_another_camera"),
+        ({"zone": {"name": "z", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}}, "polygon_crosses_itself"),
+        ({}, "no_zone"),
+    ],
+)
+async def test_a_backtest_that_cannot_be_run_says_why(kernel, changes, code):
+    body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z", **changes}
+    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)
+    assert (reply.status, reply.body["code"]) == (400, code)
+
+
+async def test_a_backtest_reads_a_bounded_number_of_detections(heldard_kernel):
+    async with heldard_kernel("zones", settings={"plugins": {"zones": {"max_backtest_detections": 1000}}}) as kernel:
+        await kernel.add_camera("gate")
+        zone = await draw(kernel)
+        crowd = [{"label": "person", "bbox": [0.1, 0.1, 0.1, 0.1], "track_id": str(n)} for n in range(600)]
+        for _ in range(2):
+            await kernel.post({"camera_id": "gate", "task_type": "detection", "detections": crowd})
+        body = {"from": "2026-01-01T11:00:00Z", "to": "2026-01-01T13:00:00Z", "zone_id": zone["id"]}
+        reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)
+        assert (reply.status, reply.body["code"]) == (400, "too_much")
+
+
+async def test_why_not_names_the_first_gate_that_said_no(kernel):
+    zone = await draw(kernel, labels=["person"])
+    scene = Scene("gate")
+    scene.person("low", confidence=0.3).enter(0, at=(0.2, 0.9)).stand(2).leave()
+    scene.person("brief").enter(0, at=(0.3, 0.5)).stand(0.2).leave()
+    scene.person("far").enter(0, at=(0.9, 0.9)).stand(2).leave()
+    scene.vehicle("car").enter(0, at=(0.2, 0.7)).stand(2).leave()
+    scene.person(None).enter(0, at=(0.2, 0.3)).stand(1).leave()
+    await kernel.play(scene)
+    await kernel.advance(30)
+    answer = await kernel.get(f"/api/v1/zones/{zone['id']}/why")
+    assert {track["track_id"]: track["furthest"] for track in answer["tracks"]} == {
+        "low": "confidence", "brief": "confirm", "far": "inside", "car": "label",
+    }  # fmt: skip
+    assert answer["untracked"] == 6
+    assert answer["looks"] == []
+    low = await kernel.get(f"/api/v1/zones/{zone['id']}/why?track_id=low")
+    assert low["verdict"] == "no event: of 11 looks none came further than confidence, where 11 were stopped"
+    assert low["looks"][0]["gates"] == {"label": "ok", "confidence": "0.3 is below 0.5"}
+    assert low["looks"][0]["stopped_by"] == "confidence"
+    brief = await kernel.get(f"/api/v1/zones/{zone['id']}/why?track_id=brief")
+    assert [look["gates"]["confirm"] for look in brief["looks"]] == [
+        "1 of 3 frames or 0.0 of 0.6 s", "2 of 3 frames or 0.2 of 0.6 s",
+    ]  # fmt: skip
+
+
+async def test_why_shows_the_looks_that_made_an_event(kernel):
+    zone = await draw(kernel)
+    await kernel.play(visit())
+    answer = await kernel.get(f"/api/v1/zones/{zone['id']}/why?track_id=1&limit=3")
+    assert answer["looks"][2]["events"] == ["enter"]
+    assert answer["truncated"] is True
+    assert answer["verdict"].startswith("enter at 2026-01-01T12:00:00.400Z; exit at ")
+    nobody = await kernel.get(f"/api/v1/zones/{zone['id']}/why?track_id=9")
+    assert nobody["verdict"] == "no detection with that track id in this range"
+
+
+FRIGATE = """
+cameras:
+  front:
+    detect: {width: 1280, height: 720}
+    objects:
+      mask: 0.1,0.1,0.2,0.1,0.2,0.2
+    zones:
+      steps:
+        coordinates: 0,360,640,360,640,720,0,720
+        objects: [person, car]
+        inertia: 4
+        loitering_time: 10
+        filters:
+          person: {min_area: 9216, threshold: 0.7, min_ratio: 0.5}
+        speed_threshold: 20
+      lawn:
+        coordinates: "0.5,0.5,1,0.5,1,1"
+        objects: dog
+        enabled: false
+"""
+
+
+async def test_zones_of_a_frigate_configuration_are_drawn(kernel):
+    path = "/api/v1/cameras/gate/zones/import"
+    shown = await kernel.request("POST", path, {"config": FRIGATE, "dry_run": True})
+    assert (shown.status, shown.body["created"]) == (200, [])
+    assert await kernel.get("/api/v1/cameras/gate/zones") == []
+    drawn = (await kernel.request("POST", path, {"config": FRIGATE, "camera": "front"})).body
+    zones = {zone["name"]: zone for zone in drawn["created"]}
+    assert zones["steps"]["polygon"] == [[0.0, 0.5], [0.5, 0.5], [0.5, 1.0], [0.0, 1.0]]
+    assert (zones["steps"]["labels"], zones["steps"]["dwell_seconds"]) == (["person", "car"], 10.0)
+    assert zones["steps"]["config"] == {
+        "enter_frames": 4, "per_label": {"person": {"min_area": 0.01, "min_confidence": 0.7}},
+    }  # fmt: skip
+    assert (zones["lawn"]["labels"], zones["lawn"]["enabled"]) == (["dog"], False)
+    assert zones["object mask 1"]["kind"] == "mask"
+    assert [note.partition(":")[0] for note in drawn["notes"]] == ["steps"] * 3
+    again = (await kernel.request("POST", path, {"config": FRIGATE})).body
+    assert (again["created"], again["existing"]) == ([], ["steps", "lawn", "object mask 1"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["- a list", "cameras: 3", "a: [", "cameras: {a: {}, b: {}}", "a: &x [1]\nb: *x", {"cameras": {"a": {"zones": []}}},
+     {"cameras": {"a": {"zones": {"z": {"coordinates": "1,2,3"}}}}},
+     {"cameras": {"a": {"zones": {"z": {"coordinates": "10,20,30,40,50,90"}}}}},
+     {"cameras": {"a": {"zones": {"z": {"coordinates": "a,b,c"}}}}},
+     {"cameras": {"a": {"zones": {"z": {"coordinates": "0,0,1,0,1,1", "inertia": "many"}}}}}],
+)  # fmt: skip
+async def test_what_is_no_frigate_configuration_is_refused(kernel, config):
+    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/import", {"config": config})
+    assert (reply.status, bool(reply.body["error"])) == (400, True)
+    assert await kernel.get("/api/v1/cameras/gate/zones") == []
