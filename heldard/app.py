@@ -48,6 +48,10 @@ from heldard.ingest.sources import Sources
 from heldard.plugin import Batch, EventDraft
 from heldard.plugin_context import KernelContext, KernelParts
 from heldard.plugins import Plugin, Plugins, discover, plugin_migrations, read_settings
+from heldard.retention.disk import DiskGuard
+from heldard.retention.model import EVENT_TYPES as RETENTION_EVENTS
+from heldard.retention.service import Retention
+from heldard.retention.store import RetentionStore
 from heldard.sampler import routes as sampler_routes
 from heldard.sampler.model import SampledTask
 from heldard.sampler.service import EVENT_TYPES as SAMPLER_EVENTS
@@ -81,6 +85,7 @@ async def build(
     await _store(app, settings, clock)
     await _registry(app, settings, clock)
     await _path_of_data(app, settings, clock)
+    await _bounds(app, settings, clock)
     await _plugins(app, settings, found)
     _routes(app)
     app.cleanup_ctx.append(_running)
@@ -147,6 +152,18 @@ async def _path_of_data(app: web.Application, settings: Settings, clock: Clock) 
     )
     app[keys.BINDER] = Binder()
     app[GUARD] = OpenGuard()
+
+
+async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> None:
+    """What keeps the box within its limits: ingest and evidence ask the disk's guard, retention makes room."""
+    events, evidence = app[keys.EVENTS], app[media.EVIDENCE]
+    await events.register(RETENTION_EVENTS)
+    guard = DiskGuard(settings.data_dir, settings.retention)
+    app[keys.INGEST].admit = guard.admit
+    evidence.has_room = lambda: not guard.low
+    app[keys.RETENTION] = Retention(
+        RetentionStore(app[keys.DB]), evidence, app[keys.INGEST].sources, guard, clock, events.emit, settings.retention
+    )
 
 
 async def _no_ticket(_request: web.Request, _camera_id: str, _task_id: str, _captured_ms: int) -> str | None:
@@ -248,6 +265,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     _watch(app)
     await app[keys.FANOUT].start()
     await app[keys.ACTIONS].start()
+    supervisor.start("retention", app[keys.RETENTION].run)
     for plugin in everything.active:
         for service in plugin.ask("heldard_register_services", ctx=app[CONTEXTS][plugin.name]) or ():
             supervisor.start(f"plugin.{plugin.name}.{service.name}", service.run)

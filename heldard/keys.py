@@ -16,6 +16,7 @@ from heldard.ingest.binding import Binder
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.service import Ingest
 from heldard.plugins import Plugins
+from heldard.retention.service import Retention
 from heldard.supervisor import Supervisor
 from heldard.tasks.service import Tasks
 
@@ -33,3 +34,4 @@ FANOUT = web.AppKey("fanout", Fanout)
 ACTIONS = web.AppKey("actions", Actions)
 EVENTS = web.AppKey("events", Events)
 PLUGINS = web.AppKey("plugins", Plugins)
+RETENTION = web.AppKey("retention", Retention)

@@ -5,9 +5,10 @@ A file whose commit never came is removed by retention; a row without its file c
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from heldard.plugin import Frame
@@ -20,6 +21,7 @@ class EvidenceStore:
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / "snapshots"
+        self.has_room: Callable[[], bool] = lambda: True
 
     def path(self, name: str) -> Path | None:
         """Where a name is kept; None for anything that is not a name of ours."""
@@ -27,11 +29,17 @@ class EvidenceStore:
         return None if match is None else self.root / match[1] / name
 
     def write(self, frames: Mapping[str, Frame]) -> None:
-        """Write each frame that is not there yet, whole or not at all. Blocking. Raises OSError."""
+        """Write each frame that is not there yet, whole or not at all. Blocking.
+
+        Raises OSError, also when only the disk's reserve is left: rows are worth more than pictures.
+        """
+        if not self.has_room():
+            raise OSError(errno.ENOSPC, "only the reserve is left on the disk")
         for name, frame in frames.items():
             path = self.path(name)
             assert path is not None
             if path.exists():
+                os.utime(path)  # young again, so that retention does not take it for one whose commit never came
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")

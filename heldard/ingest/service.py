@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ class Ingest:
     ) -> None:  # fmt: skip
         self._db = db
         self._names = names
-        self._sources = sources
+        self.sources = sources
         self._cameras = cameras
         self._tasks = tasks
         self._events = events
@@ -74,13 +75,19 @@ class Ingest:
         self._frames = frames
         self._clock = clock
         self._wait_s = settings.fanout_wait_ms / 1000
+        self.admit: Callable[[], None] = lambda: None
+
+    def reconfigure(self, settings: IngestSettings) -> None:
+        """Take up settings that can change while the daemon runs."""
+        self._wait_s = settings.fanout_wait_ms / 1000
 
     async def take(self, post: BatchPost, binding: Binding) -> Receipt:
         """Store a batch once and answer after its commit, and after its consumers or `fanout_wait`, whichever is first.
 
         Raises NotFoundError for the camera, InvalidError for any bad value, BusyError or StoreError when it could not
-        be written; in each case nothing was.
+        be written, DiskFullError when only the disk's reserve is left; in each case nothing was.
         """
+        self.admit()
         checked = self._check(post, binding)
         await self._intern(checked)
         return await self._store(checked)
@@ -133,7 +140,7 @@ class Ingest:
             words.add(checked.event.event_type)
         if self._names.missing(words):
             await self._names.intern(words)
-        sources = self._sources
+        sources = self.sources
         if sources.source_id(checked.source) is None or sources.channel_id(checked.channel) is None:
             await sources.intern(checked.source, checked.channel)
 
@@ -185,7 +192,7 @@ class Ingest:
         reported_ms = checked.reported_ms if checked.reported_ms is not None else at_ms
         return LogEntry(
             batch=(
-                ids(source.camera_id), self._sources.source_id(source), self._sources.channel_id(checked.channel),
+                ids(source.camera_id), self.sources.source_id(source), self.sources.channel_id(checked.channel),
                 checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms, len(checked.detections),
                 finished_ms,
             ),

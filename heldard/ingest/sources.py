@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -43,6 +44,8 @@ class Sources:
         self._source_ids: dict[Source, int] = {}
         self._channel_ids: dict[Channel, int] = {}
         self._sources: dict[int, Source] = {}
+        self._interning = 0
+        self._interned: tuple[set[int], set[int]] | None = None
 
     def source_id(self, source: Source) -> int | None:
         return self._source_ids.get(source)
@@ -62,13 +65,39 @@ class Sources:
                 _number(connection, "channels", _CHANNEL_COLUMNS, (camera, task_type, channel.task_id)),
             )
 
-        source_id, channel_id = await self._db.write(unit)
+        self._interning += 1
+        try:
+            source_id, channel_id = await self._db.write(unit)
+        finally:
+            self._interning -= 1
+        if self._interned is not None:
+            self._interned[0].add(source_id)
+            self._interned[1].add(channel_id)
         for cache in (self._source_ids, self._channel_ids, self._sources):
             if len(cache) >= CACHE_LIMIT:
                 cache.clear()
         self._source_ids[source] = source_id
         self._sources[source_id] = source
         self._channel_ids[channel] = channel_id
+
+    async def prune(self, used: Callable[[], Awaitable[tuple[set[int], set[int]]]]) -> int:
+        """Delete sources and channels that no batch refers to; how many went.
+
+        used: the numbers the log refers to, read at one moment. What is in memory, or interned since that moment, may
+        be in a batch that is not committed yet, so it stays until a later time.
+        """
+        self._interned = (set(self._sources), set(self._channel_ids.values()))
+        try:
+            used_sources, used_channels = await used()
+            known = [{row["id"] for row in await self._db.fetch(f"SELECT id FROM {table}")} for table in _TABLES]  # noqa: S608
+            if self._interning:
+                return 0
+            gone = [sorted(ids - seen - held) for ids, seen, held
+                    in zip(known, (used_sources, used_channels), self._interned, strict=True)]  # fmt: skip
+            # Nothing awaits between the look at `_interned` and the submission.
+            return await self._db.write(lambda connection: _forget(connection, gone)) if any(gone) else 0
+        finally:
+            self._interned = None
 
     async def of(self, numbers: set[int]) -> dict[int, Source]:
         """The sources behind these numbers."""
@@ -85,7 +114,14 @@ class Sources:
 
 
 _SOURCE_COLUMNS = ("camera", "task_type", "task_id", "site_id", "epoch", "provenance", "produced_by", "worker")
+_TABLES = ("sources", "channels")
 _CHANNEL_COLUMNS = ("camera", "task_type", "task_id")
+
+
+def _forget(connection: sqlite3.Connection, gone: list[list[int]]) -> int:
+    for table, numbers in zip(_TABLES, gone, strict=True):
+        connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number in numbers])  # noqa: S608
+    return sum(len(numbers) for numbers in gone)
 
 
 def _number(connection: sqlite3.Connection, table: str, columns: tuple[str, ...], values: tuple[object, ...]) -> int:
