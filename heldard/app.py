@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
@@ -16,10 +17,14 @@ from aiohttp import web
 
 from heldard import keys
 from heldard.api import health, middleware
-from heldard.api.endpoint import GUARD, Endpoint
+from heldard.api.endpoint import AUDITOR, GUARD, PRINCIPAL, Endpoint
 from heldard.api.page import routes as page
-from heldard.auth.guard import OpenGuard
+from heldard.auth import routes as auth_routes
+from heldard.auth.audit import AuditLog
+from heldard.auth.guard import AccessGuard
 from heldard.auth.seal import Seal, load_key
+from heldard.auth.service import Access
+from heldard.auth.store import AccessStore
 from heldard.cameras import routes as camera_routes
 from heldard.cameras.model import Camera
 from heldard.cameras.service import Cameras
@@ -45,6 +50,9 @@ from heldard.ingest.binding import Binder
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.service import Ingest
 from heldard.ingest.sources import Sources
+from heldard.leases import routes as lease_routes
+from heldard.leases.service import Leases
+from heldard.leases.store import LeaseStore
 from heldard.plugin import Batch, EventDraft
 from heldard.plugin_context import KernelContext, KernelParts
 from heldard.plugins import Plugin, Plugins, discover, plugin_migrations, read_settings
@@ -84,6 +92,7 @@ async def build(
     app[health.STARTED_MS] = clock.now_ms()
     await _store(app, settings, clock)
     await _registry(app, settings, clock)
+    await _access(app, settings, clock)
     await _path_of_data(app, settings, clock)
     await _bounds(app, settings, clock)
     await _plugins(app, settings, found)
@@ -122,6 +131,20 @@ async def _registry(app: web.Application, settings: Settings, clock: Clock) -> N
     await app[keys.EVENTS].register(SAMPLER_EVENTS)
 
 
+async def _access(app: web.Application, settings: Settings, clock: Clock) -> None:
+    """Who may do what, and who works on what."""
+    store = AccessStore(app[keys.DB])
+    app[keys.ACCESS] = Access(store, settings.auth, clock, app[keys.SUPERVISOR].once)
+    await app[keys.ACCESS].load(os.environ)
+    app[GUARD] = AccessGuard(app[keys.ACCESS].resolve, enabled=settings.auth.enabled)
+    app[AUDITOR] = app[auth_routes.AUDIT] = AuditLog(store, clock)
+    app[keys.LEASES] = Leases(
+        LeaseStore(app[keys.DB]), app[keys.TASKS], clock, secrets.token_bytes(32), settings.ingest.frame_ticket_ttl_s,
+        bound_ids=settings.auth.machine == "enforce",
+    )  # fmt: skip
+    await app[keys.LEASES].load()
+
+
 def _site_of(registry: Cameras, camera_id: str | None, settings: Settings) -> str | None:
     camera = registry.find(camera_id) if camera_id is not None else None
     return (camera.site_id if camera is not None else None) or settings.server.site_id
@@ -140,7 +163,8 @@ async def _path_of_data(app: web.Application, settings: Settings, clock: Clock) 
         limits, clock, supervisor, rings, lambda: _sampled(app), events.emit, str(settings.data_dir.resolve())
     )
     app[sampler_routes.SAMPLER] = sampler
-    app[frame_routes.DESK] = frame_routes.FrameDesk(rings, sampler, _no_ticket, max_clients=limits.max_stream_clients)
+    app[frame_routes.DESK] = frame_routes.FrameDesk(rings, sampler, _ticket, max_clients=limits.max_stream_clients)
+    app[frame_routes.DESK].asked = _frame_asked
     app[media.EVIDENCE] = EvidenceStore(settings.data_dir)
     sources = Sources(db, names)
     app[keys.LOG] = DetectionLog(db, names, sources, rings)
@@ -150,8 +174,9 @@ async def _path_of_data(app: web.Application, settings: Settings, clock: Clock) 
     app[keys.INGEST] = Ingest(
         db, names, sources, app[keys.CAMERAS], app[keys.TASKS], events, app[keys.FANOUT], rings, clock, settings.ingest
     )
-    app[keys.BINDER] = Binder()
-    app[GUARD] = OpenGuard()
+    app[keys.BINDER] = Binder(
+        settings.ingest.provenance, app[keys.LEASES], app[keys.TASKS], app[keys.CAMERAS], events, clock
+    )
 
 
 async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> None:
@@ -166,8 +191,12 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
     )
 
 
-async def _no_ticket(_request: web.Request, _camera_id: str, _task_id: str, _captured_ms: int) -> str | None:
-    return None
+async def _ticket(request: web.Request, camera_id: str, task_id: str, captured_ms: int) -> str | None:
+    return request.app[keys.LEASES].mint(request[PRINCIPAL].id, camera_id, task_id, captured_ms)
+
+
+def _frame_asked(request: web.Request, task_id: str) -> None:
+    request.app[keys.LEASES].pulled(request[PRINCIPAL].id, task_id)
 
 
 async def _sampled(app: web.Application) -> list[SampledTask]:
@@ -231,8 +260,8 @@ def _parts(app: web.Application, settings: Settings) -> KernelParts:
 def _routes(app: web.Application) -> None:
     """The kernel's routes, then each plugin's; a plugin whose path is taken is refused."""
     modules = (
-        health, camera_routes, task_routes, sampler_routes, frame_routes, media, ingest_routes, fanout_routes,
-        event_routes, page,
+        health, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes, frame_routes, media,
+        ingest_routes, fanout_routes, event_routes, page,
     )  # fmt: skip
     endpoints: list[Endpoint] = [endpoint for module in modules for endpoint in module.ROUTES]
     taken = {(endpoint.method, endpoint.path) for endpoint in endpoints}
@@ -266,6 +295,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await app[keys.FANOUT].start()
     await app[keys.ACTIONS].start()
     supervisor.start("retention", app[keys.RETENTION].run)
+    supervisor.start("auth.refresh", app[keys.ACCESS].keep_fresh)
     for plugin in everything.active:
         for service in plugin.ask("heldard_register_services", ctx=app[CONTEXTS][plugin.name]) or ():
             supervisor.start(f"plugin.{plugin.name}.{service.name}", service.run)

@@ -69,6 +69,7 @@ class IngestSettings(Section, frozen=True, kw_only=True):
         Literal["off", "warn", "enforce"],
         Meta(description="What to do with a batch that carries no frame ticket."),
     ] = "warn"
+    frame_ticket_ttl_s: Annotated[int, Meta(ge=10, le=900, description="How long a frame ticket is good for.")] = 120
 
 
 class FanoutSettings(Section, frozen=True, kw_only=True):
@@ -101,6 +102,18 @@ class AuthSettings(Section, frozen=True, kw_only=True):
         False
     )
     allow_insecure: Annotated[bool, Meta(description="Serve other machines without auth. Say so on purpose.")] = False
+    machine: Annotated[
+        Literal["off", "warn", "enforce"],
+        Meta(description="enforce: keys of role integration get only what workers need, and own their worker ids."),
+    ] = "warn"
+    cookie_secure: Annotated[bool, Meta(description="Session cookie over HTTPS only. Set it behind TLS.")] = False
+    session_ttl_hours: Annotated[int, Meta(ge=1, le=8760, description="How long a sign-in lasts.")] = 12
+    session_idle_min: Annotated[int, Meta(ge=0, description="Unused sessions end after this; 0: they do not.")] = 0
+    session_max_hours: Annotated[
+        int, Meta(ge=0, description="Use prolongs a session up to this in all; 0: use does not prolong.")
+    ] = 0
+    login_max_failures: Annotated[int, Meta(ge=0, description="Wrong passwords in a row that lock; 0: never.")] = 5
+    login_lockout_min: Annotated[int, Meta(ge=1, le=10_080, description="How long a lockout lasts.")] = 15
 
 
 class RetentionSettings(Section, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from heldard.auth.service import Access
 from heldard.cameras.service import Cameras
 from heldard.clock import Clock
 from heldard.config import Settings
@@ -15,6 +16,7 @@ from heldard.frames.ring import FrameRings
 from heldard.ingest.binding import Binder
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.service import Ingest
+from heldard.leases.service import Leases
 from heldard.plugins import Plugins
 from heldard.retention.service import Retention
 from heldard.supervisor import Supervisor
@@ -24,8 +26,10 @@ SETTINGS = web.AppKey("settings", Settings)
 CLOCK = web.AppKey("clock", Clock)
 DB = web.AppKey("db", Database)
 SUPERVISOR = web.AppKey("supervisor", Supervisor)
+ACCESS = web.AppKey("access", Access)
 CAMERAS = web.AppKey("cameras", Cameras)
 TASKS = web.AppKey("tasks", Tasks)
+LEASES = web.AppKey("leases", Leases)
 FRAMES = web.AppKey("frames", FrameRings)
 BINDER = web.AppKey("binder", Binder)
 INGEST = web.AppKey("ingest", Ingest)

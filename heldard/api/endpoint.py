@@ -64,8 +64,15 @@ class Guard(Protocol):
         """Put the principal into `request[PRINCIPAL]`; raise UnauthenticatedError or ForbiddenError."""
 
 
+class Auditor(Protocol):
+    """Remembers who changed what. Told of every change that was made, whichever route it came by."""
+
+    async def note(self, request: web.Request, endpoint: Endpoint, body: Any) -> None: ...
+
+
 GUARD = web.AppKey("guard", Guard)
 PRINCIPAL = web.RequestKey("principal", Principal)
+AUDITOR = web.AppKey("auditor", Auditor)
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -77,6 +84,7 @@ class Endpoint:
     capability: the slug a caller must hold, None for routes open to everybody.
     camera: the path parameter that is a camera id, checked against the caller's scope before anything is looked up.
     unscoped: only callers without a camera scope may use it.
+    audit: a change made through it goes into the audit log; False only for what workers do all the time.
     """
 
     method: str
@@ -93,6 +101,7 @@ class Endpoint:
     returns: Any = None
     path_names: tuple[str, ...] = ()
     tag: str = ""
+    audit: bool = True
 
     def bind(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The aiohttp handler."""
@@ -105,7 +114,10 @@ class Endpoint:
                 given["query"] = read_query(self.query, request)
             if decoder is not None:
                 given["body"] = decode(decoder, await read_json_body(request, self.body_limit))
-            return self.answer(await self.handler(request, **given))
+            answer = self.answer(await self.handler(request, **given))
+            if self.audit and answer.status < 400:
+                await request.app[AUDITOR].note(request, self, given.get("body"))
+            return answer
 
         return handle
 
@@ -129,6 +141,7 @@ def route(
     status: int = 200,
     body_limit: int = BODY_LIMIT_BYTES,
     tag: str = "",
+    audit: bool = True,
 ) -> Callable[[Handler], Endpoint]:
     """Declare a route. The first line of the handler's docstring is its summary in the API document."""
 
@@ -144,6 +157,7 @@ def route(
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
             body=hints.get("body"), query=hints.get("query"), returns=hints.get("return"), path_names=names,
             tag=tag or path.removeprefix("/api/v1/").partition("/")[0],
+            audit=audit and method not in ("GET", "HEAD", "OPTIONS"),
         )  # fmt: skip
 
     return declare

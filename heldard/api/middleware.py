@@ -44,6 +44,8 @@ def error_response(error: HeldardError) -> web.Response:
     if error.details is not None:
         body["details"] = error.details
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="heldard"'
     return json_response(body, error.status, headers)
 
 

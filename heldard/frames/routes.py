@@ -27,6 +27,12 @@ _TASK = re.compile(r"[A-Za-z0-9_-]{1,100}")
 Profile = Literal["sub", "main"]
 Ticket = Callable[[web.Request, str, str, int], Awaitable[str | None]]
 """(request, camera id, task id, capture ms): the ticket for this caller, None when it holds no lease on the task."""
+Asked = Callable[[web.Request, str], None]
+"""(request, task id): a frame was asked for on behalf of a task, whether there is one or not."""
+
+
+def _nobody_listens(_request: web.Request, _task_id: str) -> None:
+    return None
 
 
 class FrameQuery(Query, frozen=True, kw_only=True):
@@ -54,6 +60,7 @@ class FrameDesk:
 
     def __init__(self, rings: FrameRings, sampler: SamplerService, ticket: Ticket, *, max_clients: int) -> None:
         self.ticket = ticket
+        self.asked: Asked = _nobody_listens
         self._rings = rings
         self._sampler = sampler
         self._max_clients = max_clients
@@ -150,6 +157,8 @@ async def frame(request: web.Request, camera_id: str, query: FrameQuery) -> web.
     if query.task is not None and not _TASK.fullmatch(query.task):
         raise InvalidError("task: a task id has only letters, digits, _ and -")
     desk = request.app[DESK]
+    if query.task is not None:
+        desk.asked(request, query.task)
     newest = await desk.frame(camera_id, query)
     if newest is None:
         return web.Response(status=304, headers={"cache-control": "no-store"})

@@ -41,7 +41,7 @@ class OutboxQuery(Query, frozen=True, kw_only=True):
     payload: bool = False
 
 
-@route("POST", "/api/v1/ai/events", capability="ai:ingest", tag="ai")
+@route("POST", "/api/v1/ai/events", capability="ai:ingest", tag="ai", audit=False)
 async def post_events(request: web.Request) -> Receipt | web.Response:
     """Take in the detections of a frame; as NDJSON, of several, each with its own result line."""
     limit = request.app[keys.SETTINGS].ingest.max_body_bytes

@@ -109,7 +109,8 @@ class Ingest:
         frame_task, captured_ms = self._frame(binding, received_ms)
         return _Checked(
             source=Source(
-                camera.id, binding.task_type, binding.task_id or frame_task, camera.site_id or "", post.epoch or "",
+                camera.id, binding.task_type, binding.task_id or frame_task, camera.site_id or "",
+                post.epoch or binding.worker or "",
                 "worker", f"apikey:{binding.credential}", binding.worker or "",
             ),
             channel=Channel(camera.id, binding.task_type, frame_task),

@@ -1,18 +1,14 @@
-"""`/api/v1/cameras/{id}/ai-tasks`, `/api/v1/ai-tasks/{id}`, `/api/v1/ai/tasks`."""
+"""`/api/v1/cameras/{id}/ai-tasks`, `/api/v1/ai-tasks/{id}`."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from heldard import keys
-from heldard.api.endpoint import PRINCIPAL, Query, Reply, route
+from heldard.api.endpoint import PRINCIPAL, Reply, route
 from heldard.errors import ForbiddenError
-from heldard.tasks.model import Task, TaskCreate, TaskPatch, TaskView, WorkerTask
-from heldard.tasks.service import view, worker_view
-
-
-class WorkerQuery(Query, frozen=True, kw_only=True):
-    worker_id: str | None = None
+from heldard.tasks.model import Task, TaskCreate, TaskPatch, TaskView
+from heldard.tasks.service import view
 
 
 @route("GET", "/api/v1/cameras/{camera_id}/ai-tasks", capability="ai:tasks", camera="camera_id")
@@ -43,13 +39,6 @@ async def delete_task(request: web.Request, task_id: str) -> None:
     await request.app[keys.TASKS].remove(task_id)
 
 
-@route("GET", "/api/v1/ai/tasks", capability="ai:tasks")
-async def discover(request: web.Request, query: WorkerQuery) -> list[WorkerTask]:
-    """What there is to work on: enabled tasks of enabled cameras, by id."""
-    sees = request[PRINCIPAL].sees
-    return [worker_view(task) for task, camera in request.app[keys.TASKS].active() if sees(camera.id)]
-
-
 def _own(request: web.Request, task_id: str) -> Task:
     """The task, when its camera is in scope; a scoped caller cannot tell another's task from a missing one."""
     task = request.app[keys.TASKS].find(task_id)
@@ -58,4 +47,4 @@ def _own(request: web.Request, task_id: str) -> Task:
     return request.app[keys.TASKS].get(task_id)
 
 
-ROUTES = (list_tasks, create_task, patch_task, delete_task, discover)
+ROUTES = (list_tasks, create_task, patch_task, delete_task)

@@ -1,0 +1,76 @@
+"""The audit log: who changed what, through whichever route. Names of fields, never their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+from msgspec import UNSET
+
+from heldard.api.endpoint import Endpoint
+from heldard.auth.guard import Person, person_of
+from heldard.auth.model import AuditEntry
+from heldard.auth.store import AccessStore
+from heldard.clock import Clock
+from heldard.errors import HeldardError
+
+log: Any = structlog.get_logger("heldard.audit")
+
+
+class AuditLog:
+    """Written before the change is answered. A line that cannot be written goes to the daemon's own log as an error."""
+
+    def __init__(self, store: AccessStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def note(self, request: web.Request, endpoint: Endpoint, body: Any) -> None:
+        names = request.match_info
+        camera = names.get(endpoint.camera) if endpoint.camera else getattr(body, "camera_id", None)
+        await self.record(
+            person_of(request),
+            endpoint.handler.__name__,
+            target_type=endpoint.tag,
+            target_id=names[endpoint.path_names[-1]] if endpoint.path_names else None,
+            camera_id=camera if isinstance(camera, str) else None,
+            detail={"method": endpoint.method, "path": endpoint.path, "fields": given_fields(body)},
+        )
+
+    async def record(
+        self,
+        person: Person,
+        action: str,
+        *,
+        target_type: str | None = None,
+        target_id: str | None = None,
+        camera_id: str | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        row = {
+            "at_ms": self._clock.now_ms(), "actor": person.id, "actor_name": person.name or None, "role": person.role,
+            "action": action, "target_type": target_type, "target_id": target_id and target_id[:200],
+            "camera_id": camera_id and camera_id[:200], "detail": msgspec.json.encode(detail or {}).decode(),
+        }  # fmt: skip
+        try:
+            await self._store.add_audit(row)
+        except HeldardError as error:
+            log.error("audit_lost", error=error.message, **row)
+
+
+    async def newest(self, conditions: Sequence[tuple[str, Any]], limit: int) -> list[tuple[int, int, AuditEntry]]:
+        """Newest first as (at_ms, seq, entry). `conditions`: SQL comparisons with `?`, from routes only."""
+        return await self._store.newest_audit(conditions, limit)
+
+
+def given_fields(body: Any) -> list[str]:
+    """The names of what a body gave."""
+    if not isinstance(body, msgspec.Struct):
+        return []
+    return sorted(
+        field.encode_name
+        for field in msgspec.structs.fields(body)
+        if (value := getattr(body, field.name)) is not None and value is not UNSET and value != field.default
+    )
