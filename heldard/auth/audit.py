@@ -59,7 +59,6 @@ class AuditLog:
         except HeldardError as error:
             log.error("audit_lost", error=error.message, **row)
 
-
     async def newest(self, conditions: Sequence[tuple[str, Any]], limit: int) -> list[tuple[int, int, AuditEntry]]:
         """Newest first as (at_ms, seq, entry). `conditions`: SQL comparisons with `?`, from routes only."""
         return await self._store.newest_audit(conditions, limit)

@@ -14,7 +14,19 @@ from heldard.auth.audit import AuditLog
 from heldard.auth.capabilities import SIGNED_IN
 from heldard.auth.guard import COOKIE, Person, person_of, presented
 from heldard.auth.model import (
-    ApiKey, AuditEntry, KeyCreate, KeyPatch, KeyView, Login, Me, NewKey, SignedIn, User, UserCreate, UserPatch, UserView,
+    ApiKey,
+    AuditEntry,
+    KeyCreate,
+    KeyPatch,
+    KeyView,
+    Login,
+    Me,
+    NewKey,
+    SignedIn,
+    User,
+    UserCreate,
+    UserPatch,
+    UserView,
 )  # fmt: skip
 from heldard.auth.service import Access
 from heldard.clock import rfc3339
@@ -64,6 +76,7 @@ async def logout(request: web.Request) -> web.Response:
 async def me(request: web.Request) -> Me:
     """Who the caller is, and what they may do."""
     person = person_of(request)
+    assert person.kind != "nobody"
     return Me(
         id=person.id, name=person.name, role=person.role, kind=person.kind, capabilities=sorted(person.capabilities),
         cameras=None if person.cameras is None else sorted(person.cameras),

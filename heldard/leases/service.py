@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from heldard import ids
 from heldard.api.endpoint import Principal
 from heldard.clock import Clock

@@ -59,7 +59,8 @@ def peek(text: str) -> Peeked | None:
 def verify(key: bytes, peeked: Peeked, lease: Lease, camera_id: str, now_ms: int) -> bool:
     """Whether it was minted here, for this lease's holder and this camera, and has not expired."""
     expected = _sign(key, lease, camera_id, peeked.captured_ms, peeked.expires_s)
-    return hmac.compare_digest(expected, peeked.signature) and now_ms < peeked.expires_s * 1000
+    genuine = hmac.compare_digest(expected, peeked.signature) and peeked.task_id == lease.task_id
+    return genuine and now_ms < peeked.expires_s * 1000
 
 
 def _sign(key: bytes, lease: Lease, camera_id: str, captured_ms: int, expires_s: int) -> bytes:
