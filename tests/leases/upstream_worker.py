@@ -1,11 +1,12 @@
-"""Upstream's worker, as far as a server can tell: its requests, retries, reactions and defects. From the wire contract.
+"""Upstream's worker, as far as a server can tell: requests, retries, reactions and defects. From the wire contract.
 
-One call of `tick` is one round of its supervisor, one call of `Runner.cycle` one round of a task's thread, so that tests
-decide the order of things. Time and delays go through `sleep`.
+One call of `tick` is one round of its supervisor, one call of `Runner.cycle` one round of a task's thread, so that
+tests decide the order of things. Time and delays go through `sleep`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ class Answer:
     json: Any = None
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A 4xx, with the first 200 characters of its body, which is all the worker looks at."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -38,7 +39,7 @@ class Refused(Exception):
         return self.status == 409 or (self.status == 401 and ("frame_ticket" in self.detail or "lease" in self.detail))
 
 
-class Unreachable(Exception):
+class UnreachableError(Exception):
     """Retries ran out."""
 
 
@@ -76,15 +77,13 @@ class UpstreamWorker:
             self.delays.append(delay)
             if self.sleep is not None:
                 await self.sleep(delay)
-        raise Unreachable(path)
+        raise UnreachableError(path)
 
     def _answer(self, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
         if response.status >= 400:
-            raise Refused(response.status, raw.decode(errors="replace")[:200])
+            raise RefusedError(response.status, raw.decode(errors="replace")[:200])
         answer = Answer(response.status, response.headers, raw)
         if response.content_type == "application/json" and raw:
-            import json
-
             answer.json = json.loads(raw)
         return answer
 
@@ -95,7 +94,7 @@ class UpstreamWorker:
         self.woken = False
         try:
             tasks = await self._tasks()
-        except (Refused, Unreachable) as error:
+        except (RefusedError, UnreachableError) as error:
             self.errors.append(str(error))
             return sorted(self.runners)
         wanted = {task["id"]: task for task in tasks}  # a task without an id fails the whole round, as upstream
@@ -113,7 +112,7 @@ class UpstreamWorker:
             try:
                 body = {"worker_id": self.worker_id, "ttl_secs": self.lease_ttl}
                 answer = await self.call("POST", "/api/v1/ai/leases", body)
-            except Refused as refused:
+            except RefusedError as refused:
                 if refused.status != 404:
                     raise
                 self.leases = False  # for the life of the process
@@ -127,7 +126,7 @@ class UpstreamWorker:
         """Whether the embedding thread goes on after its first poll."""
         try:
             await self.call("GET", f"/api/v1/ai/embed-queries?worker_id={quote(self.worker_id, safe='')}")
-        except Refused as refused:
+        except RefusedError as refused:
             return refused.status != 404
         return True
 
@@ -160,7 +159,7 @@ class Runner:
         url = self.frame_url if "task=" in self.frame_url else f"{self.frame_url}&task={self.task['id']}"
         try:
             frame = await self.worker.call("GET", url)
-        except Refused as refused:
+        except RefusedError as refused:
             return "no frame" if refused.status == 404 else f"error {refused.status}"
         captured = frame.headers.get("x-frame-captured-at", "")
         if captured and captured == self.last_captured:
@@ -188,13 +187,13 @@ class Runner:
             body["event"] = event
         try:
             answer = await self.worker.call("POST", "/api/v1/ai/events", body)
-        except Refused as refused:
+        except RefusedError as refused:
             if refused.lease_problem:
                 self.last_captured = ""
                 self.worker.woken = True
             self.worker.errors.append(str(refused))
             return refused.status
-        except Unreachable:
+        except UnreachableError:
             self.worker.errors.append("unreachable")
             return "lost"
         return answer.json
