@@ -184,7 +184,7 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
     events, evidence = app[keys.EVENTS], app[media.EVIDENCE]
     await events.register(RETENTION_EVENTS)
     guard = DiskGuard(settings.data_dir, settings.retention)
-    app[keys.INGEST].admit = guard.admit
+    app[keys.INGEST].check_room = guard.admit
     evidence.has_room = lambda: not guard.low
     app[keys.RETENTION] = Retention(
         RetentionStore(app[keys.DB]), evidence, app[keys.INGEST].sources, guard, clock, events.emit, settings.retention

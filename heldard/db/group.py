@@ -25,65 +25,81 @@ class Outcome:
     error: BaseException | None = None
 
 
+class UnitError(Exception):
+    """A unit raised something that no future may carry, such as SystemExit or StopIteration; that is its cause."""
+
+
 def commit_group(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
     """Run every unit and commit those that succeed. One outcome per unit, in order.
 
     A unit that raises fails alone. Trouble with the database itself fails what it hit: a full disk inside one unit
     fails that unit and runs the others again, a failed commit fails them all.
+
+    The units run without savepoints first, for nearly always all succeed; when one does not, everything is rolled back
+    and run again with a savepoint around each.
     """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        return [Outcome(error=explain(error))] * len(units)
+    try:
+        values = [unit(connection) for unit in units]
+    except BaseException:  # noqa: BLE001 - which unit it was, and why, shows when they run apart
+        _roll_back(connection)
+        return _commit_apart(connection, units)
+    failure = _commit(connection)
+    return [Outcome(value, failure) for value in values]
+
+
+def _commit_apart(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
     outcomes: list[Outcome | None] = [None] * len(units)
     while pending := [n for n, outcome in enumerate(outcomes) if outcome is None]:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            _fail(outcomes, pending, error)
+            for n in pending:
+                outcomes[n] = Outcome(error=explain(error))
             break
-        values = _run_all(connection, units, pending, outcomes)
+        values = _run_apart(connection, units, pending, outcomes)
         if values is None:
             continue
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            _roll_back(connection)
-            _fail(outcomes, list(values), error)
-            break
+        failure = _commit(connection)
         for n, value in values.items():
-            outcomes[n] = Outcome(value)
+            outcomes[n] = Outcome(value, failure)
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _run_all(
+def _commit(connection: sqlite3.Connection) -> BaseException | None:
+    """Why the commit failed, when it did; then nothing of the transaction is left."""
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _roll_back(connection)
+        return explain(error)
+    return None
+
+
+def _run_apart(
     connection: sqlite3.Connection, units: Sequence[Unit], pending: list[int], outcomes: list[Outcome | None]
 ) -> dict[int, Any] | None:
     """Values by unit; None when SQLite rolled the whole transaction back and the rest must run again."""
     values: dict[int, Any] = {}
-    alone = len(pending) == 1
     for n in pending:
+        connection.execute("SAVEPOINT unit")
         try:
-            if not alone:
-                connection.execute("SAVEPOINT unit")
             values[n] = units[n](connection)
-            if not alone:
-                connection.execute("RELEASE unit")
         except BaseException as error:  # noqa: BLE001 - the outcome carries it to whoever asked for the unit
             outcomes[n] = Outcome(error=explain(error))
             if not connection.in_transaction:
                 return None
-            connection.execute("ROLLBACK" if alone else "ROLLBACK TO unit")
-            if alone:
-                return None
-            connection.execute("RELEASE unit")
+            connection.execute("ROLLBACK TO unit")
+        connection.execute("RELEASE unit")
     return values
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-
-
-def _fail(outcomes: list[Outcome | None], which: list[int], error: sqlite3.Error) -> None:
-    for n in which:
-        outcomes[n] = Outcome(error=explain(error))
 
 
 def is_broken(error: BaseException) -> bool:
@@ -94,6 +110,10 @@ def is_broken(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> BaseException:
     """SQLite's trouble with disk and locks as an error with an answer; everything else as it is."""
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        wrapped = UnitError(f"{type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        return wrapped
     if not isinstance(error, sqlite3.Error):
         return error
     code = _primary(error)

@@ -11,7 +11,7 @@ from typing import Any
 import aiosqlite
 
 from heldard.db.group import explain
-from heldard.errors import BusyError
+from heldard.errors import StoreError
 
 WAIT_S = 5.0
 """How long a read waits for a free connection before it is refused."""
@@ -45,7 +45,7 @@ class Readers:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[aiosqlite.Connection]:
-        """A connection of one's own for a while. Raises BusyError when none becomes free."""
+        """A connection of one's own for a while. Raises StoreError when none becomes free."""
         try:
             connection = self._free.get_nowait()
         except asyncio.QueueEmpty:
@@ -53,7 +53,7 @@ class Readers:
                 async with asyncio.timeout(WAIT_S):
                     connection = await self._free.get()
             except TimeoutError:
-                raise BusyError("all reading connections are busy: retry", code="readers_busy") from None
+                raise StoreError("all reading connections are busy: retry", code="readers_busy") from None
         try:
             yield connection
         finally:

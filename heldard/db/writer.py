@@ -10,13 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import structlog
+
 from heldard.db.group import Outcome, Unit, commit_group, is_broken
-from heldard.errors import BusyError, StoreError
+from heldard.errors import StoreError
 
 T = TypeVar("T")
 
+Told = Callable[[Outcome], None]
+
+log: Any = structlog.get_logger("heldard.db")
+
 QUEUE_LIMIT = 4096
-"""Units that may wait; one more is refused with BusyError."""
+"""Units that may wait; one more is refused with StoreError."""
 
 GROUP_LIMIT = 256
 """Units committed together at most, so that one commit stays short."""
@@ -39,7 +45,7 @@ class Writer:
     def __init__(self, connect: Callable[[], sqlite3.Connection], queue_limit: int = QUEUE_LIMIT) -> None:
         self._connect = connect
         self._queue_limit = queue_limit
-        self._queue: deque[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]] = deque()
+        self._queue: deque[tuple[Unit, Told]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -59,18 +65,43 @@ class Writer:
         """Queue a unit; the future has its result after the commit.
 
         `on_commit(result)` runs on the event loop after the commit, in commit order, even when nobody waits for the
-        future any more. Raises BusyError when the queue is full, StoreError when the writer is closed.
+        future any more. Raises StoreError when the queue is full or the writer is closed.
         """
+        self._check_open()
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def told(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                if not future.cancelled():
+                    future.set_exception(outcome.error)
+                return
+            try:
+                if on_commit is not None:
+                    on_commit(outcome.value)
+            finally:
+                if not future.cancelled():
+                    future.set_result(outcome.value)
+
+        self._queue_up(unit, told)
+        return future
+
+    def submit_and_tell(self, unit: Unit, told: Told) -> None:
+        """Queue a unit; `told(outcome)` runs on the event loop when it has ended, in commit order, whatever became of
+        whoever asked. Raises as `submit` does, and then `told` is not called."""
+        self._check_open()
+        self._queue_up(unit, told)
+
+    def _check_open(self) -> None:
         if self._closing or self._thread is None:
             raise StoreError("the store is closing: nothing was written", code="store_closed")
         if len(self._queue) >= self._queue_limit:
             self.figures.refused += 1
-            raise BusyError(f"{self._queue_limit} writes are waiting already: retry later", code="writer_full")
-        future: asyncio.Future[T] = self._loop.create_future()
+            raise StoreError(f"{self._queue_limit} writes are waiting already: retry later", code="writer_full")
+
+    def _queue_up(self, unit: Unit, told: Told) -> None:
         with self._wake:
-            self._queue.append((unit, future, on_commit))
+            self._queue.append((unit, told))
             self._wake.notify()
-        return future
 
     async def close(self) -> None:
         """Commit everything that waits, then end the thread. Waits for the commits."""
@@ -84,7 +115,7 @@ class Writer:
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
         while group := self._next_group():
-            units = [unit for unit, _, _ in group]
+            units = [unit for unit, _ in group]
             try:
                 connection = connection or self._connect()
                 outcomes = commit_group(connection, units)
@@ -100,32 +131,24 @@ class Writer:
             self._loop.call_soon_threadsafe(self._resolve, group, outcomes)
         _close(connection)
 
-    def _next_group(self) -> list[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]]:
+    def _next_group(self) -> list[tuple[Unit, Told]]:
         """What waits, at least one unit; empty when closing and nothing is left."""
         with self._wake:
             while not self._queue and not self._closing:
                 self._wake.wait()
             return [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_LIMIT))]
 
-    def _resolve(
-        self,
-        group: list[tuple[Unit, asyncio.Future[Any], Callable[[Any], None] | None]],
-        outcomes: list[Outcome],
-    ) -> None:
+    def _resolve(self, group: list[tuple[Unit, Told]], outcomes: list[Outcome]) -> None:
         figures = self.figures
         figures.groups += 1
         figures.units += len(group)
         figures.largest_group = max(figures.largest_group, len(group))
-        for (_, future, on_commit), outcome in zip(group, outcomes, strict=True):
-            if outcome.error is not None:
-                figures.failed += 1
-                if not future.cancelled():
-                    future.set_exception(outcome.error)
-                continue
-            if on_commit is not None:
-                on_commit(outcome.value)
-            if not future.cancelled():
-                future.set_result(outcome.value)
+        for (_, told), outcome in zip(group, outcomes, strict=True):
+            figures.failed += outcome.error is not None
+            try:
+                told(outcome)
+            except Exception:
+                log.exception("after_commit_failed")  # one listener's failure must not leave the others waiting
 
 
 def _close(connection: sqlite3.Connection | None) -> None:

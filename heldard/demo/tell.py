@@ -53,8 +53,9 @@ def _zone(kind: str, payload: Mapping[str, Any]) -> str | None:
         return None
     who = f"{payload.get('label') or 'something'} {payload.get('track_id') or ''}".strip()
     dwell = payload.get("dwell_seconds")
-    for_how_long = f" for {dwell:.0f} s" if isinstance(dwell, int | float) and dwell else ""
-    return f"{who} {verb} {payload.get('zone') or 'a zone'}{for_how_long}"
+    word = "after" if kind == "zone_exit" else "for"
+    how_long = f" {word} {dwell:.0f} s" if isinstance(dwell, int | float) and dwell else ""
+    return f"{who} {verb} {payload.get('zone') or 'a zone'}{how_long}"
 
 
 def _plate(kind: str, payload: Mapping[str, Any]) -> str | None:

@@ -106,6 +106,12 @@ class EffectWriter:
                 committed = self._one(connection, effects, committed)
         return committed
 
+    def between(self, connection: sqlite3.Connection, effects: Effects) -> Committed:
+        """Effects of a tick or an errand: no batch in the log says how far time had come, so a row does."""
+        camera = self.names.id(effects.camera_id)
+        connection.execute(SQL["lane_at"], (self.consumer_id, camera, effects.at_ms))
+        return self.effects(connection, [effects])
+
     def _one(self, connection: sqlite3.Connection, effects: Effects, so_far: Committed) -> Committed:
         effect = UnitEffects(self, connection, effects.camera_id)
         tx = PluginTx(connection, self.guard, effect)
@@ -124,8 +130,6 @@ class EffectWriter:
                 connection.execute(SQL["drop_state"], (self.consumer_id, camera, key))
             else:
                 connection.execute(SQL["put_state"], (self.consumer_id, camera, key, value))
-        if effects.state:
-            connection.execute(SQL["lane_at"], (self.consumer_id, camera, effects.at_ms))
         for name, frame in effects.frames.items():
             row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
             connection.execute(SQL["insert_evidence"], row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -14,6 +14,10 @@ from heldard.plugin import Consumer
 
 class ConsumeTimeoutError(Exception):
     """A consumer took longer than it may."""
+
+
+class ConsumerAbortedError(Exception):
+    """A consumer raised what would end more than itself, such as SystemExit or CancelledError; that is its cause."""
 
 
 class Driver(Protocol):
@@ -51,17 +55,17 @@ class LoopDriver:
             self._under_way -= 1
 
     async def _call(self, method: Callable[..., Any], *arguments: Any) -> None:
-        began = self._clock.monotonic()
-        answer = method(*arguments)
-        took = self._clock.monotonic() - began
-        if took > self._blocked_s:
-            self._on_blocked(took)
-        if inspect.isawaitable(answer):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await answer
-            except TimeoutError:
-                raise ConsumeTimeoutError(f"took longer than {self._timeout_s} s") from None
+        try:
+            began = self._clock.monotonic()
+            answer = method(*arguments)
+            took = self._clock.monotonic() - began
+            if took > self._blocked_s:
+                self._on_blocked(took)
+            if inspect.isawaitable(answer):
+                await _in_time(answer, self._timeout_s)
+        except BaseException as error:
+            _contain(error)
+            raise
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -103,6 +107,28 @@ class ThreadDriver:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _in_time(answer: Awaitable[Any], timeout_s: float) -> None:
+    """A TimeoutError of the consumer's own passes as it is."""
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            await answer
+    except TimeoutError:
+        if limit.expired():
+            raise ConsumeTimeoutError(f"took longer than {timeout_s} s") from None
+        raise
+
+
+def _contain(error: BaseException) -> None:
+    """Raises ConsumerAbortedError for what must not leave a consumer; a cancellation of the lane itself may."""
+    if isinstance(error, (Exception, KeyboardInterrupt)):
+        return
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        return
+    raise ConsumerAbortedError(f"raised {type(error).__name__}: {error}") from error
 
 
 async def _finish(answer: Any) -> None:

@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heldard.errors import BusyError
+from heldard.errors import DiskFullError, HeldardError, NotFoundError, StoreError
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed
-from heldard.fanout.model import DONE, FAILED
 from heldard.plugin import Batch, Effects
 
 if TYPE_CHECKING:
@@ -27,6 +26,9 @@ CHUNK = 32
 
 PAGE = 64
 """Batches read from the log at once."""
+
+STORE_TROUBLE = (StoreError, DiskFullError)
+"""Not the consumer's failure: it is waited out, however long it takes."""
 
 Errand = tuple[Callable[["Lane"], Awaitable[Any]], asyncio.Future[Any]]
 
@@ -87,15 +89,29 @@ class Lane:
     def wake(self) -> None:
         self._wake.set()
 
+    def close(self) -> None:
+        """The lane has ended for good: whoever waits for it is told, batches in memory count as dealt with."""
+        while self._queue:
+            self._queue.popleft()[1].ended()
+        self._refuse_errands(NotFoundError(f"camera {self.camera_id!r} was deleted", code="camera_not_found"))
+
+    def _refuse_errands(self, error: HeldardError) -> None:
+        while self._errands:
+            _, future = self._errands.popleft()
+            if not future.done():
+                future.set_exception(error)
+
     # --- working ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
+        self._wake.set()
         while True:
             await self._wake.wait()
-            if self.member.held or not await self._step():
-                self._wake.clear()
-                if not self.member.held and not (self.idle and self._tick_ms is None):
-                    self._wake.set()
+            self._wake.clear()
+            while not self.member.held and await self._step():
+                pass
+            if self.member.held:
+                self._refuse_errands(self.member.held_error())
 
     async def _step(self) -> bool:
         """Do the next thing; False when there is none."""
@@ -129,7 +145,7 @@ class Lane:
         for _ in range(handled):
             batch, pending = self._queue.popleft()
             self._cursor = max(self._cursor, batch.seq)
-            pending.ended(self.member)
+            pending.ended()
 
     async def _drive_page(self) -> None:
         """Take the next page from the log; caught up when there is none and none was offered meanwhile."""
@@ -177,7 +193,7 @@ class Lane:
             except AlreadyClaimedError:
                 self._restored = False
                 return True
-            except BusyError as error:
+            except STORE_TROUBLE as error:
                 self._restored = False
                 await member.wait_for_store(error)
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
@@ -196,7 +212,7 @@ class Lane:
         if attempt < member.attempts:
             await member.back_off(attempt)
             return False
-        await member.end_claim_as(batch.seq, FAILED, attempt, error)
+        await member.park(batch.seq, attempt, error)
         return True
 
     async def _consume_and_claim(self, batches: Sequence[Batch], attempt: int) -> None:
@@ -215,28 +231,38 @@ class Lane:
     # --- at most once: claim, then run ------------------------------------------------------------------------------
 
     async def _at_most_once(self, batch: Batch) -> bool:
+        """Claim, run, end the claim; False when the consumer is held."""
         member = self.member
-        while not member.held:
-            try:
-                await self._restore()
-                if not await member.begin_claim(batch.seq):
-                    return True
-                break
-            except BusyError as error:
-                await member.wait_for_store(error)
-        else:
-            return False
+        claimed = await self._begin(batch)
+        if not claimed:
+            return claimed is not None
         effects = Effects(self.camera_id, batch.at_ms, batch.frames)
         try:
             await member.driver.call(member.consumer.consume, batch, effects)
             await member.keep_frames([effects])
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
-            self._restored = False
-            member.note_failure(self.camera_id, batch.seq, 1, error)
-            await member.end_claim_as(batch.seq, FAILED, 1, error)
+            await self._park(batch, 1, error)
         else:
             await self._end_at_most_once(batch, effects)
         return True
+
+    async def _begin(self, batch: Batch) -> bool | None:
+        """Whether the claim is ours to run; None when the consumer is held."""
+        while not self.member.held:
+            try:
+                await self._restore()
+                return await self.member.begin_claim(batch.seq)
+            except STORE_TROUBLE as error:
+                await self.member.wait_for_store(error)
+            except Exception as error:  # noqa: BLE001 - it could not even be restored
+                await self._park(batch, 1, error)
+                return False
+        return None
+
+    async def _park(self, batch: Batch, attempt: int, error: Exception) -> None:
+        self._restored = False
+        self.member.note_failure(self.camera_id, batch.seq, attempt, error)
+        await self.member.park(batch.seq, attempt, error)
 
     async def _end_at_most_once(self, batch: Batch, effects: Effects) -> None:
         """The claim ends as done with the effects; when those cannot be written, as failed without them."""
@@ -246,12 +272,10 @@ class Lane:
                 await member.commit(functools.partial(_end_with, member, batch.seq, effects))
                 member.note_success(1)
                 return
-            except BusyError as error:
+            except STORE_TROUBLE as error:
                 await member.wait_for_store(error)
             except Exception as error:  # noqa: BLE001 - the plugin's own SQL or event type
-                self._restored = False
-                member.note_failure(self.camera_id, batch.seq, 1, error)
-                await member.end_claim_as(batch.seq, FAILED, 1, error)
+                await self._park(batch, 1, error)
                 return
 
     # --- time, and work between batches -----------------------------------------------------------------------------
@@ -262,7 +286,7 @@ class Lane:
         try:
             await self.effects_of(lambda effects: self.member.driver.call(
                 self.member.consumer.tick, self.camera_id, effects.at_ms, effects), now_ms)  # fmt: skip
-        except BusyError as error:
+        except STORE_TROUBLE as error:
             await self.member.wait_for_store(error)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
             self.member.note_failure(self.camera_id, None, 1, error)
@@ -312,11 +336,11 @@ def _claims(
 
 
 def _effects(member: Member, effects: Effects, connection: sqlite3.Connection) -> Committed:
-    return member.writer.effects(connection, [effects])
+    return member.writer.between(connection, effects)
 
 
 def _end_with(member: Member, seq: int, effects: Effects, connection: sqlite3.Connection) -> Committed:
-    connection.execute(SQL["end_claim"], (DONE, None, None, member.writer.now_ms(), seq, member.id))
+    connection.execute(SQL["end_claim"], (member.writer.now_ms(), seq, member.id))
     return member.writer.effects(connection, [effects])
 
 

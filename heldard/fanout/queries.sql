@@ -16,8 +16,15 @@ UPDATE consumers SET quarantined_ms = :quarantined_ms, last_error = :last_error 
 INSERT INTO consumer_fanout (seq, consumer, state, attempts, error, ended_ms) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: end_claim
--- A claim that was running ends.
-UPDATE consumer_fanout SET state = ?, attempts = ?, error = ?, ended_ms = ? WHERE seq = ? AND consumer = ? AND state = 0;
+-- A claim that was running ends as done.
+UPDATE consumer_fanout SET state = 1, ended_ms = ? WHERE seq = ? AND consumer = ? AND state = 0;
+
+-- name: park_claim
+-- A claim ends as failed, running or not yet made; one that has ended stays as it is.
+INSERT INTO consumer_fanout (seq, consumer, state, attempts, error, ended_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq, consumer) DO UPDATE
+SET state = excluded.state, attempts = excluded.attempts, error = excluded.error, ended_ms = excluded.ended_ms
+WHERE consumer_fanout.state = 0;
 
 -- name: redeem_claim
 -- A parked claim ends as done.
@@ -55,11 +62,13 @@ SELECT camera, max(at_ms) AS at_ms FROM consumer_lanes GROUP BY camera;
 
 -- name: newest_times
 -- How far trusted time has come per camera, by batches.
-SELECT camera, max(at_ms) AS at_ms FROM outbox GROUP BY camera;
+SELECT c.camera, (SELECT max(o.at_ms) FROM outbox o WHERE o.camera = c.camera) AS at_ms
+FROM (SELECT DISTINCT camera FROM channels) c;
 
 -- name: unfinished_cameras
 -- Cameras with batches that some consumer has not ended.
-SELECT DISTINCT camera FROM outbox WHERE fanned_out_ms IS NULL;
+SELECT c.camera FROM (SELECT DISTINCT camera FROM channels) c
+WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.camera = c.camera AND o.fanned_out_ms IS NULL);
 
 -- name: unclaimed_page
 -- A lane's next batches that it has not claimed, in log order.
@@ -69,8 +78,9 @@ WHERE o.camera = :camera AND o.seq > :after AND o.fanned_out_ms IS NULL
 ORDER BY o.seq LIMIT :limit;
 
 -- name: unfinished_page
--- Unfinished batches with their task type, for the sweep.
-SELECT o.seq, o.source FROM outbox o WHERE o.fanned_out_ms IS NULL AND o.seq > :after ORDER BY o.seq LIMIT :limit;
+-- Unfinished batches from a place on, for the sweep.
+SELECT o.camera, o.seq, o.source FROM outbox o WHERE o.fanned_out_ms IS NULL AND (o.camera, o.seq) > (:camera, :after)
+ORDER BY o.camera, o.seq LIMIT :limit;
 
 -- name: ended_claims
 -- How many of the given consumers (a JSON array) have ended with a batch.
@@ -78,8 +88,8 @@ SELECT count(*) FROM consumer_fanout
 WHERE seq = :seq AND state <> 0 AND consumer IN (SELECT value FROM json_each(:consumers));
 
 -- name: finish
--- Every interested consumer has ended with the batch.
-UPDATE outbox SET fanned_out_ms = :now WHERE seq = :seq AND fanned_out_ms IS NULL;
+-- Every interested consumer has ended with these batches (a JSON array).
+UPDATE outbox SET fanned_out_ms = :now WHERE seq IN (SELECT value FROM json_each(:seqs)) AND fanned_out_ms IS NULL;
 
 -- name: batch_by_seq
 -- One batch.
@@ -96,10 +106,15 @@ SELECT f.seq, o.camera FROM consumer_fanout f JOIN outbox o ON o.seq = f.seq
 WHERE f.consumer = :consumer AND f.state = 2 ORDER BY f.seq LIMIT :limit;
 
 -- name: lag
--- How much a consumer has left, and since when.
+-- How much a consumer has left of the task types it wants (a JSON array), and since when.
 SELECT count(*) AS lag, min(o.received_ms) AS oldest_ms FROM outbox o
 WHERE o.fanned_out_ms IS NULL AND o.seq > :since
+  AND o.source IN (SELECT id FROM sources WHERE task_type IN (SELECT value FROM json_each(:task_types)))
   AND NOT EXISTS (SELECT 1 FROM consumer_fanout f WHERE f.seq = o.seq AND f.consumer = :consumer AND f.state <> 0);
+
+-- name: task_types
+-- Task types that batches came with.
+SELECT DISTINCT task_type FROM channels;
 
 -- name: count_parked
 -- How many batches a consumer failed.
@@ -138,3 +153,7 @@ DELETE FROM consumer_state WHERE camera = :camera;
 -- name: forget_lanes_of_camera
 -- A deleted camera's lanes, all consumers.
 DELETE FROM consumer_lanes WHERE camera = :camera;
+
+-- name: finish_camera
+-- Nobody is left to take a deleted camera's batches.
+UPDATE outbox SET fanned_out_ms = :now WHERE camera = :camera AND fanned_out_ms IS NULL;

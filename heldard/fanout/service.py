@@ -21,7 +21,7 @@ from heldard.events.service import Events
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed, EffectWriter
 from heldard.fanout.drive import ConsumeTimeoutError, driver_for
 from heldard.fanout.lane import Lane
-from heldard.fanout.model import CLAIM_STATES, RUNNING, ConsumerStatus, ParkedBatch, Redriven
+from heldard.fanout.model import CLAIM_STATES, FAILED, RUNNING, ConsumerStatus, ParkedBatch, Redriven
 from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.sources import Sources
@@ -33,6 +33,7 @@ T = TypeVar("T")
 TICK_S = 1.0
 MARK_S = 0.1
 SWEEP_S = 15.0
+SWEEP_PAUSE_S = 0.5
 SWEEP_PAGE = 500
 REDRIVE_LIMIT = 1000
 
@@ -40,22 +41,28 @@ log: Any = structlog.get_logger("heldard.fanout")
 
 
 class Pending:
-    """A batch that is under way to its consumers."""
+    """A batch that is under way to its consumers. remaining: lanes that hold it in memory. by_log: others read it."""
 
-    __slots__ = ("_fanout", "delivered", "remaining", "seq")
+    __slots__ = ("_fanout", "_on_end", "batch", "by_log", "remaining")
 
-    def __init__(self, fanout: Fanout, seq: int, remaining: int) -> None:
+    def __init__(self, fanout: Fanout, batch: Batch, on_end: Callable[[], None] | None) -> None:
         self._fanout = fanout
-        self.seq = seq
-        self.remaining = remaining
-        self.delivered: asyncio.Future[None] | None = None
+        self._on_end = on_end
+        self.batch = batch
+        self.remaining = 0
+        self.by_log = False
 
-    def ended(self, _member: Member) -> None:
+    def ended(self) -> None:
+        """One of the lanes that hold it is done with it."""
         self.remaining -= 1
-        if self.remaining == 0:
-            self._fanout.finished(self.seq)
-            if self.delivered is not None and not self.delivered.done():
-                self.delivered.set_result(None)
+        if self.remaining > 0:
+            return
+        if self.by_log:
+            self._fanout.recheck([self.batch])
+            return
+        self._fanout.finished(self.batch.seq)
+        if self._on_end is not None:
+            self._on_end()
 
 
 class Member:
@@ -86,6 +93,9 @@ class Member:
     @property
     def held(self) -> bool:
         return self.quarantined_ms is not None
+
+    def held_error(self) -> BusyError:
+        return BusyError(f"consumer {self.consumer.name!r} is quarantined: resume it first", code="consumer_held")
 
     # --- what lanes ask for -----------------------------------------------------------------------------------------
 
@@ -128,24 +138,19 @@ class Member:
 
         return await self.fanout.db.write(unit)
 
-    async def end_claim_as(self, seq: int, state: int, attempts: int, error: Exception) -> None:
-        """Park a batch; waits for the store as long as it takes, so that the lane can go on."""
-        text, now = _describe(error), self.fanout.clock.now_ms()
-
-        def unit(connection: sqlite3.Connection) -> None:
-            ended = connection.execute(SQL["end_claim"], (state, attempts, text, now, seq, self.id)).rowcount
-            if not ended:
-                connection.execute(SQL["claim"], (seq, self.id, state, attempts, text, now))
-
+    async def park(self, seq: int, attempts: int, error: Exception) -> None:
+        """End a batch as failed; waits for the store as long as it takes, so that the lane can go on."""
+        row = (seq, self.id, FAILED, attempts, _describe(error), self.fanout.clock.now_ms())
         while True:
             try:
-                await self.fanout.db.write(unit)
+                await self.fanout.db.write(lambda connection: connection.execute(SQL["park_claim"], row).rowcount)
                 break
             except BusyError as busy:
                 await self.wait_for_store(busy)
         self.failed += 1
         self._in_a_row += 1
-        await self._judge()
+        if self._in_a_row >= self.fanout.settings.quarantine_failures and not self.held:
+            await self.hold(self.last_error or "failed too often")
 
     async def back_off(self, attempt: int) -> None:
         self.retried += 1
@@ -159,6 +164,13 @@ class Member:
 
     def recheck(self, batches: Sequence[Batch]) -> None:
         self.fanout.recheck(batches)
+
+    def forget(self, camera_id: str) -> None:
+        """Tell the consumer that a camera is gone."""
+        try:
+            self.consumer.forget(camera_id)
+        except Exception as error:  # noqa: BLE001 - a plugin's failure is its own
+            self.note_failure(camera_id, None, 1, error)
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
@@ -180,20 +192,30 @@ class Member:
         self.last_error = f"held the event loop for {seconds:.2f} s: declare runs_in = 'thread' or 'process'"
         log.warning("consumer_blocked_loop", consumer=self.consumer.name, plugin=self.plugin, seconds=round(seconds, 3))
 
-    async def _judge(self) -> None:
-        if self._in_a_row >= self.fanout.settings.quarantine_failures and not self.held:
-            await self.hold(self.last_error or "failed too often")
-
     async def hold(self, reason: str) -> None:
         """Stop this consumer's lanes; the log keeps its place."""
         self.quarantined_ms = self.fanout.clock.now_ms()
-        await self._write_hold(reason, "consumer_quarantined", {"error": reason, "parked_in_a_row": self._in_a_row})
+        for lane in self.lanes.values():
+            lane.wake()
+        payload = {"error": reason, "parked_in_a_row": self._in_a_row}
+        while True:
+            try:
+                await self._write_hold(reason, "consumer_quarantined", payload)
+                return
+            except BusyError as busy:
+                await self.wait_for_store(busy)
 
     async def resume(self) -> None:
-        """Let the lanes run from where they stand."""
-        self.quarantined_ms = None
+        """Let the lanes run from where they stand. Nothing changes for a consumer that is not held."""
+        if not self.held:
+            return
+        held_since, self.quarantined_ms = self.quarantined_ms, None
+        try:
+            await self._write_hold(None, "consumer_resumed", {})
+        except BusyError:
+            self.quarantined_ms = held_since
+            raise
         self._in_a_row = 0
-        await self._write_hold(None, "consumer_resumed", {})
         await self.fanout.wake(self)
 
     async def _write_hold(self, reason: str | None, event_type: str, payload: dict[str, Any]) -> None:
@@ -238,6 +260,8 @@ class Fanout:
         self._in_flight: dict[str, int] = {}
         self._finished: list[int] = []
         self._recheck: dict[int, tuple[int, ...]] = {}
+        self._forgotten: set[str] = set()
+        self._sweep_from = (0, 0)
         self._mark_due = asyncio.Event()
 
     # --- start and stop ---------------------------------------------------------------------------------------------
@@ -260,7 +284,6 @@ class Fanout:
             for row in await self.db.fetch(sql):
                 camera_id = self.names.text(row["camera"])
                 self._at[camera_id] = max(self._at.get(camera_id, 0), row["at_ms"] or 0)
-        await self._sweep()
         for member in self._members.values():
             await self.wake(member)
         self._supervisor.start("fanout.tick", self._tick)
@@ -300,6 +323,8 @@ class Fanout:
         at_ms = max(wanted_ms, self._at.get(camera_id, 0))
         self._at[camera_id] = at_ms
         self._in_flight[camera_id] = self._in_flight.get(camera_id, 0) + 1
+        if self._forgotten:
+            self._forgotten.discard(camera_id)
         return at_ms
 
     def end(self, camera_id: str) -> None:
@@ -316,22 +341,26 @@ class Fanout:
                 self._interest[task_type] = found
         return found
 
-    def offer(self, batch: Batch, *, wait: bool) -> asyncio.Future[None] | None:
-        """Hand a committed batch to its lanes. A future for when all have ended, where waiting makes sense: None when
-        a lane is held or behind, for then it could take long."""
+    def offer(self, batch: Batch, on_end: Callable[[], None] | None = None) -> bool:
+        """Hand a committed batch to its lanes. True when all of them take it now, and then `on_end` is called when the
+        last has ended; False when a lane is held or behind, for then it can take long."""
         if self.on_batch is not None:
             self.on_batch(batch)
         members = self.interested(batch.task_type)
-        pending = Pending(self, batch.seq, len(members))
-        prompt = wait
+        if batch.camera_id in self._forgotten:
+            members = ()
+            self.finished(batch.seq)
+        pending = Pending(self, batch, on_end)
+        prompt = True
         for member in members:
-            queued = self._lane(member, batch.camera_id).offer(batch, pending)
-            prompt = prompt and queued and not member.held
-        if prompt:
-            pending.delivered = asyncio.get_running_loop().create_future()
-            if not members:
-                pending.delivered.set_result(None)
-        return pending.delivered
+            if self._lane(member, batch.camera_id).offer(batch, pending):
+                pending.remaining += 1
+            else:
+                pending.by_log = True
+            prompt = prompt and not member.held
+        if not members and on_end is not None:
+            on_end()
+        return prompt and not pending.by_log
 
     def _lane(self, member: Member, camera_id: str) -> Lane:
         lane = member.lanes.get(camera_id)
@@ -376,7 +405,7 @@ class Fanout:
 
         def unit(connection: sqlite3.Connection) -> None:
             complete = finished + [seq for seq, needed in recheck.items() if _all_ended(connection, seq, needed)]
-            connection.executemany(SQL["finish"], [{"now": now, "seq": seq} for seq in complete])
+            connection.execute(SQL["finish"], {"now": now, "seqs": msgspec.json.encode(complete).decode()})
 
         try:
             await self.db.write(unit)
@@ -386,21 +415,23 @@ class Fanout:
             self._mark_due.set()
 
     async def _sweep_often(self) -> None:
+        """Marks lost to a crash are found again, a page at a time: with a consumer held for days, there are many
+        batches that are rightly unfinished."""
         while True:
-            await self.clock.sleep(SWEEP_S)
-            if all(not lane.behind for member in self._members.values() for lane in member.lanes.values()):
-                await self._sweep()
+            await self._sweep()
+            await self.clock.sleep(SWEEP_S if self._sweep_from == (0, 0) else SWEEP_PAUSE_S)
 
     async def _sweep(self) -> None:
-        """Mark batches whose claims had all ended when their mark was lost."""
-        after = 0
-        while rows := await self.db.fetch(SQL["unfinished_page"], {"after": after, "limit": SWEEP_PAGE}):
-            sources = await self._sources.of({row["source"] for row in rows})
-            for row in rows:
-                members = self.interested(sources[row["source"]].task_type)
-                self._recheck[row["seq"]] = tuple(member.id for member in members)
-            await self._write_marks()
-            after = rows[-1]["seq"]
+        """Look at the next page of unfinished batches and mark those whose claims have all ended."""
+        camera, after = self._sweep_from
+        place = {"camera": camera, "after": after, "limit": SWEEP_PAGE}
+        rows = await self.db.fetch(SQL["unfinished_page"], place)
+        sources = await self._sources.of({row["source"] for row in rows})
+        for row in rows:
+            members = self.interested(sources[row["source"]].task_type)
+            self._recheck[row["seq"]] = tuple(member.id for member in members)
+        await self._write_marks()
+        self._sweep_from = (rows[-1]["camera"], rows[-1]["seq"]) if len(rows) == SWEEP_PAGE else (0, 0)
 
     # --- time without traffic ---------------------------------------------------------------------------------------
 
@@ -410,14 +441,16 @@ class Fanout:
             self.tick(self.clock.now_ms() - self.settings.tick_grace_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Tell idle lanes that time has come to `now_ms`; a camera with a batch under way is told later."""
+        """Tell idle lanes that time has come to `now_ms`; a camera with a batch under way is told later.
+
+        A lane that is behind keeps no other from its ticks: what it has yet to read is older, and its own.
+        """
         for camera_id in {camera for member in self._members.values() for camera in member.lanes}:
             if self._in_flight.get(camera_id) or self._at.get(camera_id, 0) >= now_ms:
                 continue
-            lanes = [member.lanes[camera_id] for member in self._members.values() if camera_id in member.lanes]
-            if all(lane.idle or lane.member.held for lane in lanes):
-                self._at[camera_id] = now_ms
-                for lane in lanes:
+            self._at[camera_id] = now_ms
+            for member in self._members.values():
+                if not member.held and (lane := member.lanes.get(camera_id)) is not None:
                     lane.tick(now_ms)
 
     # --- for plugins and operators ----------------------------------------------------------------------------------
@@ -426,7 +459,7 @@ class Fanout:
         """Run `work` between two batches and commit its effects."""
         member = self.member(consumer)
         if member.held:
-            raise BusyError(f"consumer {consumer!r} is quarantined: resume it first", code="consumer_held")
+            raise member.held_error()
         await self.names.intern([camera_id])
         at_ms = self.begin(camera_id, self.clock.now_ms() - self.settings.tick_grace_ms)
 
@@ -449,7 +482,8 @@ class Fanout:
         return [self._members[name] for name in sorted(self._members)]
 
     async def status(self, member: Member) -> ConsumerStatus:
-        lag = await self.db.fetch_one(SQL["lag"], {"consumer": member.id, "since": member.since_seq})
+        lag = await self.db.fetch_one(SQL["lag"], {"consumer": member.id, "since": member.since_seq,
+                                                   "task_types": await self._wanted_types(member)})  # fmt: skip
         parked = await self.db.fetch_one(SQL["count_parked"], {"consumer": member.id})
         assert lag is not None
         assert parked is not None
@@ -471,6 +505,12 @@ class Fanout:
             quarantined_at=_when(member.quarantined_ms),
         )
 
+    async def _wanted_types(self, member: Member) -> str:
+        """Numbers of the task types in the log that a consumer wants, as a JSON array."""
+        rows = await self.db.fetch(SQL["task_types"])
+        wanted = [row["task_type"] for row in rows if member.consumer.wants(self.names.text(row["task_type"]))]
+        return msgspec.json.encode(wanted).decode()
+
     async def parked(self, member: Member, limit: int) -> list[ParkedBatch]:
         rows = await self.db.fetch(SQL["odd_claims"], {"consumer": member.id, "limit": limit})
         sources = await self._sources.of({row["source"] for row in rows})
@@ -491,7 +531,7 @@ class Fanout:
                 code="at_most_once",
             )
         if member.held:
-            raise BusyError(f"consumer {member.consumer.name!r} is quarantined: resume it first", code="consumer_held")
+            raise member.held_error()
         done: list[int] = []
         failed: dict[str, str] = {}
         place = {"consumer": member.id, "limit": REDRIVE_LIMIT}
@@ -511,23 +551,26 @@ class Fanout:
             await self._lane(member, camera_id).ask(operator.methodcaller("redrive", batch))
 
     async def forget_camera(self, camera_id: str) -> None:
-        """A camera was deleted: end its lanes, drop their state."""
-        camera = self.names.id(camera_id)
+        """A camera was deleted: end its lanes, drop their state, finish what was on its way to them."""
+        self._forgotten.add(camera_id)
         for member in self._members.values():
             lane = member.lanes.pop(camera_id, None)
             if lane is None:
                 continue
-            name = f"lane.{member.consumer.name}.{camera_id}"
-            await self._supervisor.end(name)
-            member.consumer.forget(camera_id)
+            await self._supervisor.end(f"lane.{member.consumer.name}.{camera_id}")
+            lane.close()
+            member.forget(camera_id)
+        camera, now = self.names.id(camera_id), self.clock.now_ms()
         if camera is not None:
-            await self.db.write(lambda connection: _forget(connection, camera))
-        self._at.pop(camera_id, None)
+            await self.db.write(lambda connection: _forget(connection, camera, now))
+        if not self._in_flight.get(camera_id):
+            self._at.pop(camera_id, None)
+            self._in_flight.pop(camera_id, None)
 
 
-def _forget(connection: sqlite3.Connection, camera: int) -> None:
-    for name in ("forget_state_of_camera", "forget_lanes_of_camera"):
-        connection.execute(SQL[name], {"camera": camera})
+def _forget(connection: sqlite3.Connection, camera: int, now: int) -> None:
+    for name in ("forget_state_of_camera", "forget_lanes_of_camera", "finish_camera"):
+        connection.execute(SQL[name], {"camera": camera, "now": now})
 
 
 def _all_ended(connection: sqlite3.Connection, seq: int, consumers: tuple[int, ...]) -> bool:

@@ -6,8 +6,9 @@ they lie together and need no index of their own.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,14 @@ WORKER_SPACE = "w:"
 """Namespace of the frame ids that came over HTTP, so that none can be mistaken for the kernel's own."""
 
 
+FRAME_KEY = slice(2, 4)
+AT = 4
+"""Where a batch's tuple has the parts that are looked at before it is written: (channel, frame), and trusted time."""
+
+ROWS_AT_ONCE = 50
+"""Detections one statement inserts. Each statement gives the interpreter's lock away and has to win it back."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """A batch ready to be written: everything interned, one tuple per detection."""
@@ -39,21 +48,35 @@ class LogEntry:
     detections: list[tuple[Any, ...]]
     event: EventDraft | None
 
-    @property
-    def key(self) -> tuple[Any, Any]:
-        return self.batch[2], self.batch[3]
-
 
 def append(connection: sqlite3.Connection, entry: LogEntry) -> tuple[int, bool]:
     """Write a batch inside a unit of work: (seq, whether it is new). For a duplicate, the original's seq."""
     cursor = connection.execute(SQL["insert_batch"], entry.batch)
     if cursor.rowcount == 0:
-        return connection.execute(SQL["batch_of_frame"], entry.key).fetchone()[0], False
+        return connection.execute(SQL["batch_of_frame"], entry.batch[FRAME_KEY]).fetchone()[0], False
     assert cursor.lastrowid is not None
     seq = cursor.lastrowid
     first = seq * PLACES
-    connection.executemany(SQL["insert_detection"], [(first + place, *rest) for place, *rest in entry.detections])
+    for start in range(0, len(entry.detections), ROWS_AT_ONCE):
+        rows = entry.detections[start : start + ROWS_AT_ONCE]
+        values = [value for place, *rest in rows for value in (first + place, *rest)]
+        connection.execute(_insert_detections(len(rows)), values)
     return seq, True
+
+
+@functools.cache
+def _insert_detections(rows: int) -> str:
+    head, _, row = SQL["insert_detection"].partition(" VALUES ")
+    return f"{head} VALUES {', '.join([row] * rows)}"
+
+
+def label_mask(labels: Iterable[int | None]) -> int:
+    """One bit for each label number, 63 of them: a batch whose mask lacks a label's bit has no such detection."""
+    mask = 0
+    for label in labels:
+        if label is not None:
+            mask |= 1 << label % 63
+    return mask
 
 
 class DetectionLog:

@@ -1,8 +1,8 @@
 -- name: insert_batch
 -- The batch's row in the log; nothing when its frame is known already in its channel.
 INSERT INTO outbox (camera, source, channel, frame, at_ms, timestamp_ms, captured_ms, received_ms, detection_count,
-  fanned_out_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  labels, fanned_out_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (channel, frame) WHERE frame IS NOT NULL DO NOTHING;
 
 -- name: batch_of_frame

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections import deque
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -14,11 +16,15 @@ from heldard.clock import parse_rfc3339
 from heldard.errors import HeldardError, InvalidError, MediaTypeError
 from heldard.events.routes import NAMES
 from heldard.ids import row_of
+from heldard.ingest.log import label_mask
 from heldard.ingest.model import BatchPost, DetectionView, OutboxPage, Receipt
 
 NDJSON = "application/x-ndjson"
 MAX_LINES = 1000
 """Batches one NDJSON body may carry."""
+
+LINES_UNDER_WAY = 64
+"""Lines of one body that wait for their commit at once."""
 
 _BATCH = msgspec.json.Decoder(BatchPost)
 
@@ -36,7 +42,7 @@ class DetectionQuery(Query, frozen=True, kw_only=True):
 
 
 class OutboxQuery(Query, frozen=True, kw_only=True):
-    since_seq: int = 0
+    since_seq: Annotated[int, msgspec.Meta(le=2**62)] = 0
     limit: int | None = None
     payload: bool = False
 
@@ -53,24 +59,43 @@ async def post_events(request: web.Request) -> Receipt | web.Response:
 
 
 async def _take(request: web.Request, raw: bytes) -> Receipt:
+    return await (await _admit(request, raw))
+
+
+async def _admit(request: web.Request, raw: bytes) -> asyncio.Future[Receipt]:
     post: BatchPost = decode(_BATCH, raw)
     binding = await request.app[keys.BINDER].bind(request[PRINCIPAL], post)
-    return await request.app[keys.INGEST].take(post, binding)
+    return await request.app[keys.INGEST].admit(post, binding)
 
 
 async def _take_lines(request: web.Request, raw: bytes) -> web.Response:
-    """One result line per batch line, in order: a receipt, or `{"error", "code", "status"}`. 200 whatever they say."""
+    """One result line per batch line, in order: a receipt, or `{"error", "code", "status"}`. 200 whatever they say.
+
+    Lines are admitted in order and committed together as far as they come to wait together.
+    """
     lines = [line for line in raw.split(b"\n") if line.strip()]
     if len(lines) > MAX_LINES:
         raise InvalidError(f"{len(lines)} batches in one body; at most {MAX_LINES}", code="too_many_batches")
     results: list[bytes] = []
+    under_way: deque[asyncio.Future[Receipt]] = deque()
     for line in lines:
+        if len(under_way) == LINES_UNDER_WAY:
+            results.append(await _result(under_way.popleft()))
         try:
-            result: Any = await _take(request, line)
+            receipt = await _admit(request, line)
         except HeldardError as error:
-            result = {"error": error.message, "code": error.code, "status": error.status}
-        results.append(msgspec.json.encode(result))
+            receipt = asyncio.get_running_loop().create_future()
+            receipt.set_exception(error)
+        under_way.append(receipt)
+    results += [await _result(receipt) for receipt in under_way]
     return web.Response(body=b"\n".join(results) + b"\n", content_type=NDJSON)
+
+
+async def _result(receipt: asyncio.Future[Receipt]) -> bytes:
+    try:
+        return msgspec.json.encode(await receipt)
+    except HeldardError as error:
+        return msgspec.json.encode({"error": error.message, "code": error.code, "status": error.status})
 
 
 @route("GET", "/api/v1/cameras/{camera_id}/detections", capability="events:read", camera="camera_id")
@@ -97,7 +122,7 @@ def _conditions(request: web.Request, query: DetectionQuery) -> list[tuple[str, 
         label = names.id(query.label)
         if label is None:
             return None
-        conditions.append(("d.label = ?", label))
+        conditions += [("o.labels & ?", label_mask([label])), ("d.label = ?", label)]
     if query.track_id is not None:
         conditions.append(("d.track = ?", query.track_id))
     for text, column in ((query.task_type, "task_type"), (query.task_id, "task_id")):

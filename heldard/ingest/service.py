@@ -17,12 +17,13 @@ from heldard.cameras.service import Cameras
 from heldard.clock import Clock, parse_rfc3339
 from heldard.config import IngestSettings
 from heldard.db.database import Database
+from heldard.db.group import Outcome
 from heldard.db.names import Names
 from heldard.errors import InvalidError
 from heldard.events.service import Events
 from heldard.fanout.service import Fanout
 from heldard.ingest import frame_id as frame_ids
-from heldard.ingest.log import WORKER_SPACE, LogEntry, append, frame_text, provenance_of
+from heldard.ingest.log import AT, WORKER_SPACE, LogEntry, append, frame_text, label_mask, provenance_of
 from heldard.ingest.model import MAX_DETECTIONS, BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.sources import Channel, Source, Sources
 from heldard.plugin import Batch, Detection, EventDraft, FrameSource, Severity
@@ -33,6 +34,9 @@ RESERVED_PREFIXES = ("gate_", "entry_", "zone_", "camera_", "disk_", "raid_")
 
 NO_TRACK = frozenset({"", "-1", "null", "None"})
 """Track ids that trackers write when they mean none; two things of one such id are not the same thing."""
+
+MAX_DEPTH = 64
+"""Levels of nesting that attributes and payloads may have."""
 
 CAPTURE_PAST_MS = 7 * 24 * 3600 * 1000
 CAPTURE_FUTURE_MS = 2_000
@@ -75,7 +79,7 @@ class Ingest:
         self._frames = frames
         self._clock = clock
         self._wait_s = settings.fanout_wait_ms / 1000
-        self.admit: Callable[[], None] = lambda: None
+        self.check_room: Callable[[], None] = lambda: None
 
     def reconfigure(self, settings: IngestSettings) -> None:
         """Take up settings that can change while the daemon runs."""
@@ -87,10 +91,15 @@ class Ingest:
         Raises NotFoundError for the camera, InvalidError for any bad value, BusyError or StoreError when it could not
         be written, DiskFullError when only the disk's reserve is left; in each case nothing was.
         """
-        self.admit()
+        return await (await self.admit(post, binding))
+
+    async def admit(self, post: BatchPost, binding: Binding) -> asyncio.Future[Receipt]:
+        """Check a batch and queue it; its receipt follows. Batches admitted one after the other are logged in that
+        order, so many can be under way at once. Raises and fails as `take` does."""
+        self.check_room()
         checked = self._check(post, binding)
         await self._intern(checked)
-        return await self._store(checked)
+        return self._submit(checked)
 
     # --- checking ---------------------------------------------------------------------------------------------------
 
@@ -147,57 +156,51 @@ class Ingest:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    async def _store(self, checked: _Checked) -> Receipt:
-        """From here to `submit` nothing awaits, so that trusted time rises with the place in the log."""
-        camera_id = checked.source.camera_id
+    def _submit(self, checked: _Checked) -> asyncio.Future[Receipt]:
+        """Nothing awaits in here, so that trusted time rises with the place in the log."""
         wanted = checked.captured_ms if checked.captured_ms is not None else checked.received_ms
-        at_ms = self._fanout.begin(camera_id, wanted)
+        at_ms = self._fanout.begin(checked.source.camera_id, wanted)
         try:
-            entry = self._entry(checked, at_ms)
-            waiting: list[asyncio.Future[None] | None] = []
-
-            def unit(connection: sqlite3.Connection) -> tuple[int, bool, int | None]:
-                seq, fresh = append(connection, entry)
-                event_seq = self._events.insert(connection, entry.event) if fresh and entry.event else None
-                return seq, fresh, event_seq
-
-            def committed(result: tuple[int, bool, int | None]) -> None:
-                seq, fresh, event_seq = result
-                if event_seq is not None and entry.event is not None:
-                    self._events.announce([(event_seq, entry.event)])
-                if fresh:
-                    waiting.append(self._fanout.offer(self._batch(checked, seq, at_ms), wait=self._wait_s > 0))
-
-            future = self._db.writer.submit(unit, committed)
+            admission = _Admission(checked, self._entry(checked, at_ms), self._events, self._committed)
+            self._db.writer.submit_and_tell(admission.unit, admission.told)
         except BaseException:
-            self._fanout.end(camera_id)
+            self._fanout.end(checked.source.camera_id)
             raise
-        future.add_done_callback(lambda _: self._fanout.end(camera_id))
-        seq, fresh, _ = await future
-        if not fresh:
-            return Receipt(0, ticketed=checked.ticketed, seq=seq, duplicate=True)
-        fanned_out = await self._wait(waiting[0])
-        return Receipt(len(checked.detections), ticketed=checked.ticketed, seq=seq, fanned_out=fanned_out)
+        return admission.receipt
 
-    async def _wait(self, delivered: asyncio.Future[None] | None) -> bool:
-        if delivered is None:
-            return False
-        if not delivered.done():
-            await asyncio.wait((delivered,), timeout=self._wait_s)
-        return delivered.done()
+    def _committed(self, admission: _Admission, outcome: Outcome) -> None:
+        """After the commit, or instead of it: hand the batch on, and answer now or when its consumers have ended."""
+        checked = admission.checked
+        self._fanout.end(checked.source.camera_id)
+        if outcome.error is not None:
+            admission.fail(outcome.error)
+            return
+        seq, fresh, event_seq = outcome.value
+        if not fresh:
+            admission.answer(Receipt(0, ticketed=checked.ticketed, seq=seq, duplicate=True))
+            return
+        admission.seq = seq
+        if event_seq is not None and admission.entry.event is not None:
+            self._events.announce([(event_seq, admission.entry.event)])
+        prompt = self._fanout.offer(self._batch(checked, seq, admission.at_ms), admission.delivered)
+        if prompt and self._wait_s > 0:
+            admission.wait(self._wait_s)
+        else:
+            admission.late()
 
     def _entry(self, checked: _Checked, at_ms: int) -> LogEntry:
         ids = self._names.id
         source = checked.source
         finished_ms = None if self._fanout.interested(source.task_type) else checked.received_ms
         reported_ms = checked.reported_ms if checked.reported_ms is not None else at_ms
+        rows = [_row(found, ids) for found in checked.detections]
         return LogEntry(
             batch=(
                 ids(source.camera_id), self.sources.source_id(source), self.sources.channel_id(checked.channel),
-                checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms, len(checked.detections),
-                finished_ms,
+                checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms, len(rows),
+                label_mask(row[1] for row in rows), finished_ms,
             ),
-            detections=[_row(found, ids) for found in checked.detections],
+            detections=rows,
             event=checked.event
             and msgspec.structs.replace(checked.event, camera_id=source.camera_id, at_ms=at_ms),
         )  # fmt: skip
@@ -234,6 +237,66 @@ class _Checked:
     ticketed: bool
 
 
+class _Admission:
+    """One batch on its way into the log: its unit of work, and its receipt when that is known."""
+
+    __slots__ = ("_events", "_on_end", "_timer", "checked", "entry", "receipt", "seq")
+
+    def __init__(
+        self, checked: _Checked, entry: LogEntry, events: Events, on_end: Callable[[_Admission, Outcome], None]
+    ) -> None:
+        self.checked = checked
+        self.entry = entry
+        self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.seq = 0
+        self._events = events
+        self._on_end = on_end
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def at_ms(self) -> int:
+        at_ms: int = self.entry.batch[AT]
+        return at_ms
+
+    def unit(self, connection: sqlite3.Connection) -> tuple[int, bool, int | None]:
+        """(place in the log, whether it is new, place of its event)."""
+        seq, fresh = append(connection, self.entry)
+        event_seq = self._events.insert(connection, self.entry.event) if fresh and self.entry.event else None
+        return seq, fresh, event_seq
+
+    def told(self, outcome: Outcome) -> None:
+        try:
+            self._on_end(self, outcome)
+        finally:
+            if self._timer is None:
+                self.late()  # nothing more will come; whoever waits is not left waiting
+
+    def wait(self, seconds: float) -> None:
+        """Answer when `delivered` is called, at the latest after so many seconds."""
+        if not self.receipt.done():
+            self._timer = self.receipt.get_loop().call_later(seconds, self.late)
+
+    def delivered(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._answer_fresh(fanned_out=True)
+
+    def late(self) -> None:
+        self._answer_fresh(fanned_out=False)
+
+    def _answer_fresh(self, *, fanned_out: bool) -> None:
+        count = len(self.checked.detections)
+        self.answer(Receipt(count, ticketed=self.checked.ticketed, seq=self.seq, fanned_out=fanned_out))
+
+    def answer(self, receipt: Receipt) -> None:
+        if not self.receipt.done():
+            self.receipt.set_result(receipt)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.receipt.done():
+            self.receipt.set_exception(error)
+
+
 def _frame_key(frame_id: str | None, task_id: str) -> int | str | None:
     if not frame_id:
         return None
@@ -262,6 +325,7 @@ def check_event(post: EventPost) -> EventDraft:
         )
     severity: Severity = "info" if post.severity in (None, "info") else "warning"
     payload = {} if post.payload is None else post.payload
+    check_depth(payload, "event.payload")
     return EventDraft(name, 0, severity, None, payload if isinstance(payload, dict) else {"_client": payload})
 
 
@@ -283,11 +347,27 @@ def _attributes(place: int, raw: bytes) -> bytes:
         ) from None
     if value is None:
         return b"{}"
+    check_depth(value, f"detections[{place}].attributes")
     if not isinstance(value, dict):
         return msgspec.json.encode({"_client": value})
     if "source" in value or "_prov" in value:
         return msgspec.json.encode({key: kept for key, kept in value.items() if key not in ("source", "_prov")})
     return raw
+
+
+def check_depth(value: Any, where: str) -> None:
+    """Raises InvalidError for JSON nested so deeply that it could be stored but not shown again."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise InvalidError(f"{where}: nested more than {MAX_DEPTH} deep", code="too_deep")
 
 
 def _row(found: Detection, ids: Any) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from heldard.db.writer import Writer
+from heldard.db.group import Outcome, Unit
+from heldard.db.writer import Told, Writer
 from heldard.errors import StoreError
 
 T = TypeVar("T")
@@ -68,34 +69,55 @@ class FaultyWriter:
 
     def __init__(self, writer: Writer, plan: CrashPlan) -> None:
         self._submit = writer.submit
+        self._submit_and_tell = writer.submit_and_tell
         self._plan = plan
 
     @classmethod
     def put_before(cls, writer: Writer, plan: CrashPlan) -> None:
-        setattr(writer, "submit", cls(writer, plan).submit)  # noqa: B010 - a method is replaced, on purpose
+        faulty = cls(writer, plan)
+        setattr(writer, "submit", faulty.submit)  # noqa: B010 - a method is replaced, on purpose
+        setattr(writer, "submit_and_tell", faulty.submit_and_tell)  # noqa: B010
 
     def submit(
         self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None
     ) -> asyncio.Future[T]:
         """As Writer.submit; a crash right after the commit is one nobody hears of."""
-
-        wrote = False
-
-        def counted(connection: sqlite3.Connection) -> T:
-            nonlocal wrote
-            self._plan.begin()
-            counting = _Counting(connection, self._plan)
-            result = unit(counting)  # type: ignore[arg-type]
-            wrote = counting.wrote
-            return result
+        counted = _Counted(unit, self._plan)
 
         def heard(result: T) -> None:
-            if wrote:
+            if counted.wrote:
                 self._plan.committed()
             if on_commit is not None and not self._plan.dead:
                 on_commit(result)
 
         return self._submit(counted, heard)
+
+    def submit_and_tell(self, unit: Unit, told: Told) -> None:
+        """As Writer.submit_and_tell; after a crash whoever asked hears that the daemon is gone."""
+        counted = _Counted(unit, self._plan)
+
+        def heard(outcome: Outcome) -> None:
+            if counted.wrote and outcome.error is None:
+                self._plan.committed()
+            told(Outcome(error=StoreError("the test crashed the daemon")) if self._plan.dead else outcome)
+
+        self._submit_and_tell(counted, heard)
+
+
+class _Counted:
+    """A unit that runs on a counting connection, as long as the daemon lives."""
+
+    def __init__(self, unit: Unit, plan: CrashPlan) -> None:
+        self._unit = unit
+        self._plan = plan
+        self.wrote = False
+
+    def __call__(self, connection: sqlite3.Connection) -> Any:
+        self._plan.begin()
+        counting = _Counting(connection, self._plan)
+        result = self._unit(counting)  # type: ignore[arg-type]
+        self.wrote = counting.wrote
+        return result
 
 
 class _Counting:

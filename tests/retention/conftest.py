@@ -13,7 +13,7 @@ from heldard.db.database import Database
 from heldard.db.names import Names
 from heldard.events.service import Events
 from heldard.frames.evidence import EvidenceStore
-from heldard.ingest.log import LogEntry, append
+from heldard.ingest.log import LogEntry, append, label_mask
 from heldard.ingest.sources import Channel, Source, Sources
 from heldard.plugin import EventDraft, Frame
 from heldard.retention.disk import MIB, DiskGuard
@@ -81,7 +81,8 @@ class Box:
         entry = LogEntry(
             batch=(
                 self.names.id(CAMERA), self.sources.source_id(source), self.sources.channel_id(channel), self._frame,
-                received, received, received, received, detections, received if finished else None,
+                received, received, received, received, detections, label_mask([label] * detections),
+                received if finished else None,
             ),
             detections=[(n, label, 0.9, 0.1, 0.2, 0.3, 0.4, f"t{n}", '{"a":1}') for n in range(detections)],
             event=None,

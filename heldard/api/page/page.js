@@ -240,7 +240,7 @@ function words(event) {
   const said = event.payload ?? {};
   const verb = ZONE_WORDS[event.event_type];
   if (verb) {
-    const stay = said.dwell_seconds ? ` for ${Math.round(said.dwell_seconds)} s` : "";
+    const stay = said.dwell_seconds ? ` ${event.event_type === "zone_exit" ? "after" : "for"} ${Math.round(said.dwell_seconds)} s` : "";
     return `${said.label || "something"} ${verb} ${said.zone ?? "a zone"}${stay}`;
   }
   if (event.event_type.startsWith("entry_")) {

@@ -58,7 +58,7 @@ CREATE TABLE sources (
   UNIQUE (camera, task_type, task_id, site_id, epoch, provenance, produced_by, worker)
 );
 
--- The log: one row for each accepted batch. `frame` is the idempotency key within `channel`.
+-- What a frame id is unique within.
 CREATE TABLE channels (
   id INTEGER PRIMARY KEY,
   camera INTEGER NOT NULL REFERENCES names (id),
@@ -67,6 +67,8 @@ CREATE TABLE channels (
   UNIQUE (camera, task_type, task_id)
 );
 
+-- The log: one row for each accepted batch. `frame` is the idempotency key within `channel`; `labels` has bit n % 63 set
+-- for each label number n in the batch, so that a search for a rare label need not look into every batch.
 CREATE TABLE outbox (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   camera INTEGER NOT NULL,
@@ -78,10 +80,11 @@ CREATE TABLE outbox (
   captured_ms INTEGER,
   received_ms INTEGER NOT NULL,
   detection_count INTEGER NOT NULL,
+  labels INTEGER NOT NULL,
   fanned_out_ms INTEGER
 );
 CREATE UNIQUE INDEX outbox_frame ON outbox (channel, frame) WHERE frame IS NOT NULL;
-CREATE INDEX outbox_camera_timestamp ON outbox (camera, timestamp_ms);
+CREATE INDEX outbox_camera_timestamp ON outbox (camera, timestamp_ms, labels);
 CREATE INDEX outbox_camera_at ON outbox (camera, at_ms);
 CREATE INDEX outbox_unfinished ON outbox (camera, seq) WHERE fanned_out_ms IS NULL;
 
