@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tailgate_s: Annotated[float, Meta(ge=0, le=300, description="Another car gone so soon after an opening")] = 15.0
     max_stay_h: Annotated[float, Meta(ge=0, description="Longer inside is an overstay; 0: none")] = 0.0
     hash_unmatched: Annotated[bool, Meta(description="Store unmatched plates only as a keyed hash")] = False
-    retention_days: Retention = Retention()
+    retention_days: Annotated[Retention, Meta(description="Days that visits are kept, by how they ended")] = Retention()
     cameras: Annotated[dict[str, CameraSettings], Meta(description="By camera id")] = {}
 
     def rules(self, confusions: Confusions) -> Rules:

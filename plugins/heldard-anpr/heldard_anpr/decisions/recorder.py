@@ -81,7 +81,7 @@ class Recorder:
             "direction": decided.visit.look.direction, "at_ms": decided.at_ms,
             "since_ms": decided.visit.started_ms - round(self.settings.repeat_s * 1000),
         })  # fmt: skip
-        return (found[0][0], True) if found else (f"evt_{decided.visit.id}", False)
+        return (found[0][0], True) if found else (decided.visit.id.replace("vis_", "evt_"), False)
 
     def stored(self, tx: Tx, plate: str, resolution: Resolution) -> str:
         """The plate as it is kept: of the unmatched, a hash where the site wants that."""

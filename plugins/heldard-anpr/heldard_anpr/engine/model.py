@@ -136,7 +136,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A vehicle in front of a camera. id: 32 hex digits, the same however often its first batch is played."""
+    """A vehicle in front of a camera. id: `vis_` and 32 hex digits, the same however often
+    its first batch is played."""
 
     id: str
     camera_id: str

@@ -183,7 +183,8 @@ def _near(free: list[Visit], sighting: Sighting, rules: Rules) -> Visit | None:
 
 def _start(seen: Seen, sighting: Sighting) -> Visit:
     name = f"{seen.site_id}/{seen.camera_id}/{seen.seq}/{sighting.index}/{seen.at_ms}".encode()
-    return Visit(blake2b(name, digest_size=16).hexdigest(), seen.camera_id, seen.at_ms, seen.at_ms, seen.site_id)
+    visit_id = f"vis_{blake2b(name, digest_size=16).hexdigest()}"
+    return Visit(visit_id, seen.camera_id, seen.at_ms, seen.at_ms, seen.site_id)
 
 
 def _take_in(visit: Visit, group: list[Sighting], seen: Seen, rules: Rules) -> tuple[Visit, list[Outcome]]:
