@@ -3,7 +3,7 @@
 // the camera's zones and state, and the newest events. Everything comes from the API; text is set as text, never as HTML.
 
 const FRAMES_KEPT = 40;
-const SHOWN_AFTER_MS = 450; // how long a frame waits for its detections before it is shown without
+const SHOWN_AFTER_MS = 900; // how long a frame waits for its detections before it is shown without
 const EVENTS_SHOWN = 80;
 const COLOURS = { person: "#ffd166", zone: "#4cc9f0", other: "#7bf1a8" };
 
