@@ -6,7 +6,7 @@ import asyncio
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from heldard.cli_options import config_options, read_config
 from heldard.demo.cli import demo
 from heldard.errors import ConfigError, HeldardError
 from heldard.worker.cli import worker
+
+if TYPE_CHECKING:
+    from heldard.config import Settings
 
 
 class Commands(click.Group):
@@ -64,9 +67,13 @@ def serve(config_file: Path | None, data_dir: Path | None, host: str | None, por
     from heldard.serve import serve as run
 
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    settings = read_config(config_file, data_dir, server=given)
+
+    def read() -> Settings:
+        return read_config(config_file, data_dir, server=given)
+
+    settings = read()
     logs.configure(settings.logs)
-    asyncio.run(run(settings))
+    asyncio.run(run(settings, read))
 
 
 @main.group()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from heldard.config import Settings
 
 
 def config_options(command: Any) -> Any:
@@ -20,7 +23,7 @@ def config_options(command: Any) -> Any:
     return command
 
 
-def read_config(config_file: Path | None, data_dir: Path | None, **overrides: Any) -> Any:
+def read_config(config_file: Path | None, data_dir: Path | None, **overrides: Any) -> Settings:
     """Settings from the file, the environment and the command line."""
     from heldard import config
 

@@ -106,4 +106,22 @@ def _plugins(settings: Settings) -> tuple[dict[str, Any], dict[str, str]]:
     return decoded, refused
 
 
-COMMANDS = (config,)
+@click.group()
+def systemd() -> None:
+    """Run heldard as a service."""
+
+
+@systemd.command("install")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("/"), help="Write below this folder, not /.")
+def systemd_install(root: Path) -> None:
+    """Write the units, the user, a configuration and a secret key; what is there already is kept, units excepted."""
+    from heldard import systemd as module
+
+    for path in module.install(root):
+        click.echo(f"wrote {path}")
+    if root == Path("/"):
+        module.tell_systemd()
+        click.echo("now: systemctl enable --now heldard")
+
+
+COMMANDS = (config, systemd)

@@ -264,6 +264,13 @@ class Fanout:
         self._sweep_from = (0, 0)
         self._mark_due = asyncio.Event()
 
+    def reconfigure(self, settings: FanoutSettings) -> None:
+        """Take up settings that can change while the daemon runs; the drivers keep their time limits."""
+        self.settings = settings
+        for member in self._members.values():
+            member.lane_limit = settings.lane_limit
+            member.attempts = settings.attempts
+
     # --- start and stop ---------------------------------------------------------------------------------------------
 
     async def register(self, plugin: str, consumer: Consumer, guard: SqlGuard) -> None:

@@ -88,6 +88,11 @@ class SamplerService:
         self._services = []
         await asyncio.gather(*(self._remove(key) for key in list(self._streams)))
 
+    def reconfigure(self, settings: SamplerSettings) -> None:
+        """Take up another budget; running streams keep everything else until a restart."""
+        self._settings = settings
+        self.poke()
+
     def poke(self) -> None:
         """What is wanted may have changed. Returns at once; it is looked at a moment later."""
         self._poked.set()
