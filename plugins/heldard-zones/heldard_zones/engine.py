@@ -71,6 +71,42 @@ Trace = Callable[[Track, Zone, Detection, str | None, list[ZoneEvent]], None]
 """Told of every look of a zone at a track: the track after it, the gate that hid it, and the events of that track."""
 
 
+class Regions:
+    """Regions by where they are, so that a point is only held against those whose bounds are near it."""
+
+    SIDE: Final = 16
+
+    def __init__(self, zones: tuple[Zone, ...]) -> None:
+        self.zones = zones
+        side = self.SIDE
+        self._cells = [self._near(column / side, row / side) for row in range(side) for column in range(side)]
+
+    def _near(self, left: float, top: float) -> tuple[tuple[Zone, ...], frozenset[int]]:
+        right, bottom = left + 1 / self.SIDE, top + 1 / self.SIDE
+        near = tuple(
+            zone
+            for zone in self.zones
+            if zone.anchor != "bottom"
+            or (
+                zone.bounds[0] <= right
+                and left <= zone.bounds[2]
+                and zone.bounds[1] <= bottom
+                and top <= zone.bounds[3]
+            )
+        )
+        return near, frozenset(zone.number for zone in near)
+
+    def at(self, x: float, y: float, stays: dict[int, Stay]) -> tuple[Zone, ...]:
+        """The regions, oldest first, that a ground point could be in or that already know the track."""
+        side = self.SIDE
+        column, row = int(x * side), int(y * side)
+        near, numbers = self._cells[(row if row < side else side - 1) * side + (column if column < side else side - 1)]
+        for number in stays:
+            if number not in numbers:
+                return self.zones
+        return near
+
+
 class ZoneSet:
     """The enabled zones of one camera, oldest first."""
 
@@ -82,16 +118,16 @@ class ZoneSet:
         self._regions = tuple(zone for zone in every if zone.kind in ("region", "presence"))
         self._lines = tuple(zone for zone in every if zone.kind == "line")
         self._line_edges = {zone.number: edges_of(zone.points)[: len(zone.points) - 1] for zone in self._lines}
-        self._by_task: dict[str, tuple[tuple[Zone, ...], tuple[Zone, ...]]] = {}
+        self._by_task: dict[str, tuple[Regions, tuple[Zone, ...]]] = {}
         self.min_gap = min((zone.gap_ms for zone in self.by_number.values()), default=NEVER)
 
-    def for_task(self, task_type: str) -> tuple[tuple[Zone, ...], tuple[Zone, ...]]:
+    def for_task(self, task_type: str) -> tuple[Regions, tuple[Zone, ...]]:
         """(regions, lines) that look at this type of task."""
         found = self._by_task.get(task_type)
         if found is None:
             wanted = task_type.lower()
             found = (
-                tuple(zone for zone in self._regions if not zone.task_types or wanted in zone.task_types),
+                Regions(tuple(zone for zone in self._regions if not zone.task_types or wanted in zone.task_types)),
                 tuple(zone for zone in self._lines if not zone.task_types or wanted in zone.task_types),
             )
             self._by_task[task_type] = found
@@ -124,15 +160,16 @@ def observe(state: CameraState, zones: ZoneSet, batch: Batch, trace: Trace | Non
     state.dirty_tracks = state.dirty_tracks or bool(seen)
     for track, detection in seen:
         before = len(step.events)
-        masked = zones.masks and zones.masks_out(track.box)
+        masked = bool(zones.masks) and zones.masks_out(track.box)
         if masked:
-            for zone in regions + lines:
+            for zone in regions.zones + lines:
                 zone.refused["mask"] += 1
         else:
             _look_at_regions(state, regions, track, detection, at, step)
-            _look_at_lines(state, zones, lines, track, detection, at, step)
+            if lines:
+                _look_at_lines(state, zones, lines, track, detection, at, step)
         if trace is not None:
-            for zone in regions + lines:
+            for zone in regions.zones + lines:
                 gate = "mask" if masked else refusal(zone, detection, track.box)
                 trace(track, zone, detection, gate, step.events[before:])
     state.next_due = min(state.next_due, at + min(zones.min_gap, LOST_MS))
@@ -171,7 +208,7 @@ def refusal(zone: Zone, detection: Detection, box: Box) -> str | None:
 
 
 def _look_at_regions(
-    state: CameraState, regions: tuple[Zone, ...], track: Track, detection: Detection, at: int, step: Step
+    state: CameraState, regions: Regions, track: Track, detection: Detection, at: int, step: Step
 ) -> None:
     box = track.box
     x, y, w, h = box
@@ -180,13 +217,13 @@ def _look_at_regions(
     x = 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
     y = 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
     stays = track.stays
-    for zone in regions:
+    for zone in regions.at(x, y, stays):
         stay = stays.get(zone.number)
         if stay is None:
             if zone.anchor == "bottom":
                 left, top, right, bottom = zone.bounds
                 if x < left or x > right or y < top or y > bottom:
-                    continue  # where most pairs end
+                    continue
                 if not zone.is_rectangle and not contains(zone.edges, x, y):
                     continue
             elif not zone.holds(box, False):

@@ -56,7 +56,8 @@ def identify(state: CameraState, batch: Batch, at: int) -> list[tuple[Track, Det
             certain = False
         else:
             _move(track, detection, at, captured)
-            certain = certain and track.settled
+            if not track.settled:
+                certain = False
         found.append((track, detection))
     if certain and not state.parked:
         return found  # type: ignore[return-value]  # every track is known
