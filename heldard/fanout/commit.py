@@ -100,10 +100,19 @@ class EffectWriter:
         return self.effects(connection, [effects for _, effects in batches])
 
     def effects(self, connection: sqlite3.Connection, all_effects: Sequence[Effects]) -> Committed:
+        """Carry out the effects of one camera in order. Of state that several of them keep, the last is written."""
         committed = Committed([], 0)
+        state: dict[tuple[int, str], bytes | None] = {}
         for effects in all_effects:
             if effects:
                 committed = self._one(connection, effects, committed)
+                camera = self.names.id(effects.camera_id)
+                state.update({(camera, key): value for key, value in effects.state.items()})
+        for (camera, key), value in state.items():
+            if value is None:
+                connection.execute(SQL["drop_state"], (self.consumer_id, camera, key))
+            else:
+                connection.execute(SQL["put_state"], (self.consumer_id, camera, key, value))
         return committed
 
     def between(self, connection: sqlite3.Connection, effects: Effects) -> Committed:
@@ -124,12 +133,6 @@ class EffectWriter:
                 operation(tx)
         for action in effects.actions:
             effect.act(action)
-        camera = self.names.id(effects.camera_id)
-        for key, value in effects.state.items():
-            if value is None:
-                connection.execute(SQL["drop_state"], (self.consumer_id, camera, key))
-            else:
-                connection.execute(SQL["put_state"], (self.consumer_id, camera, key, value))
         for name, frame in effects.frames.items():
             row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
             connection.execute(SQL["insert_evidence"], row)
