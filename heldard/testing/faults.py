@@ -110,10 +110,17 @@ class _Counted:
     def __init__(self, unit: Unit, plan: CrashPlan) -> None:
         self._unit = unit
         self._plan = plan
+        self._refusal: StoreError | None = None
         self.wrote = False
 
     def __call__(self, connection: sqlite3.Connection) -> Any:
-        self._plan.begin()
+        if self._refusal is not None:
+            raise self._refusal  # a group that runs again after one unit failed does not change what became of it
+        try:
+            self._plan.begin()
+        except StoreError as error:
+            self._refusal = error
+            raise
         counting = _Counting(connection, self._plan)
         result = self._unit(counting)  # type: ignore[arg-type]
         self.wrote = counting.wrote
