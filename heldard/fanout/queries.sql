@@ -32,7 +32,8 @@ UPDATE consumer_fanout SET state = 1, ended_ms = ? WHERE seq = ? AND consumer = 
 
 -- name: interrupt_claims
 -- Claims that were running when the last process ended.
-UPDATE consumer_fanout SET state = 3, error = 'the daemon stopped while it ran', ended_ms = :now WHERE state = 0;
+UPDATE consumer_fanout SET state = 3, error = 'the daemon stopped while it ran', ended_ms = :now
+WHERE state = 0 AND state <> 1;
 
 -- name: put_state
 -- One state blob of a consumer and camera.
@@ -96,18 +97,19 @@ UPDATE outbox SET fanned_out_ms = :now WHERE seq IN (SELECT value FROM json_each
 SELECT * FROM outbox WHERE seq = :seq;
 
 -- name: odd_claims
+-- (SQLite takes a partial index only where its condition is written out: hence `state <> 1` beside `state = 2`.)
 -- A consumer's claims that did not end as done, newest first.
 SELECT f.seq, f.state, f.attempts, f.error, f.ended_ms, o.source FROM consumer_fanout f JOIN outbox o ON o.seq = f.seq
-WHERE f.consumer = :consumer AND f.state IN (2, 3) ORDER BY f.seq DESC LIMIT :limit;
+WHERE f.consumer = :consumer AND f.state IN (2, 3) AND f.state <> 1 ORDER BY f.seq DESC LIMIT :limit;
 
 -- name: parked_seqs
 -- Batches a consumer failed, oldest first, for a re-drive.
 SELECT f.seq, o.camera FROM consumer_fanout f JOIN outbox o ON o.seq = f.seq
-WHERE f.consumer = :consumer AND f.state = 2 ORDER BY f.seq LIMIT :limit;
+WHERE f.consumer = :consumer AND f.state = 2 AND f.state <> 1 ORDER BY f.seq LIMIT :limit;
 
 -- name: lag
 -- How much a consumer has left of the task types it wants (a JSON array), and since when.
-SELECT count(*) AS lag, min(o.received_ms) AS oldest_ms FROM outbox o
+SELECT count(*) AS lag, min(o.received_ms) AS oldest_ms FROM outbox o INDEXED BY outbox_unfinished
 WHERE o.fanned_out_ms IS NULL AND o.seq > :since
   AND o.source IN (SELECT id FROM sources WHERE task_type IN (SELECT value FROM json_each(:task_types)))
   AND NOT EXISTS (SELECT 1 FROM consumer_fanout f WHERE f.seq = o.seq AND f.consumer = :consumer AND f.state <> 0);
@@ -118,7 +120,7 @@ SELECT DISTINCT task_type FROM channels;
 
 -- name: count_parked
 -- How many batches a consumer failed.
-SELECT count(*) AS parked FROM consumer_fanout WHERE consumer = :consumer AND state = 2;
+SELECT count(*) AS parked FROM consumer_fanout WHERE consumer = :consumer AND state = 2 AND state <> 1;
 
 -- name: insert_action
 -- Ask for an action; nothing when its key was used before.
@@ -127,11 +129,12 @@ ON CONFLICT (consumer, key) DO NOTHING;
 
 -- name: interrupt_actions
 -- Actions that were running when the last process ended are not run again.
-UPDATE actions SET state = 4, ended_ms = :now, outcome = '{"error":"the daemon stopped while it ran"}' WHERE state = 1;
+UPDATE actions SET state = 4, ended_ms = :now, outcome = '{"error":"the daemon stopped while it ran"}'
+WHERE state = 1 AND state < 2;
 
 -- name: waiting_actions
 -- What is to be done next, oldest first.
-SELECT id, kind, key, camera_id, payload, expires_ms FROM actions WHERE state = 0 ORDER BY id LIMIT 100;
+SELECT id, kind, key, camera_id, payload, expires_ms FROM actions WHERE state = 0 AND state < 2 ORDER BY id LIMIT 100;
 
 -- name: start_action
 -- Claim an action before it runs.
