@@ -8,8 +8,8 @@ Nothing else wires anything.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
@@ -134,12 +134,14 @@ async def _registry(app: web.Application, settings: Settings, clock: Clock) -> N
 async def _access(app: web.Application, settings: Settings, clock: Clock) -> None:
     """Who may do what, and who works on what."""
     store = AccessStore(app[keys.DB])
+    # Tickets outlive the process: what was seen when the daemon was stopped is taken in by the next one.
+    ticket_key = hmac.digest(load_key(settings.data_dir, os.environ), b"frame tickets", "sha256")
     app[keys.ACCESS] = Access(store, settings.auth, clock, app[keys.SUPERVISOR].once)
     await app[keys.ACCESS].load(os.environ)
     app[GUARD] = AccessGuard(app[keys.ACCESS].resolve, enabled=settings.auth.enabled)
     app[AUDITOR] = app[auth_routes.AUDIT] = AuditLog(store, clock)
     app[keys.LEASES] = Leases(
-        LeaseStore(app[keys.DB]), app[keys.TASKS], clock, secrets.token_bytes(32), settings.ingest.frame_ticket_ttl_s,
+        LeaseStore(app[keys.DB]), app[keys.TASKS], clock, ticket_key, settings.ingest.frame_ticket_ttl_s,
         bound_ids=settings.auth.machine == "enforce",
     )  # fmt: skip
     await app[keys.LEASES].load()

@@ -93,6 +93,23 @@ async def test_t7_a_ticket_used_twice_is_a_duplicate(heldard_kernel: Any, worker
         assert (await runner.cycle(SEEN))["duplicate"] is True
 
 
+async def test_a_ticket_outlives_the_daemon_so_a_batch_under_way_over_a_restart_is_taken(
+    heldard_kernel: Any, worker: Make
+) -> None:
+    async with heldard_kernel(settings={"ingest": {"provenance": "enforce"}}) as kernel:
+        await scene(kernel)
+        made = worker(kernel)
+        runner = await ready(kernel, made)
+        show(kernel)
+        frame = await made.call("GET", runner.frame_url)
+        await kernel.restart()
+        taken = await kernel.post({
+            "camera_id": "gate", "task_type": "detection", "detections": SEEN,
+            "frame_ticket": frame.headers["x-frame-ticket"],
+        })  # fmt: skip
+        assert (taken.status, taken.body["ticketed"]) == (200, True)
+
+
 async def test_a_lapsed_lease_is_a_401_that_names_it_and_the_worker_recovers(heldard_kernel: Any, worker: Make) -> None:
     async with heldard_kernel(settings={"ingest": {"provenance": "enforce"}}) as kernel:
         await scene(kernel)
