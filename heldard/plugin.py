@@ -365,7 +365,8 @@ class Consumer:
 class PluginInfo(msgspec.Struct, frozen=True):
     """Who a plugin is. `api`: the majors and minors of the contract it works with, such as `>=1.0,<2`.
 
-    tables: names or `prefix_*` patterns of the tables it owns; `<name>_*` when empty.
+    tables: names or `prefix_*` patterns of the tables it owns; `<name>_*` when empty. derived: those of them that its
+    consumers make from the log alone, so that a replay begins with them empty.
     """
 
     name: str
@@ -373,6 +374,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     api: str
     summary: str = ""
     tables: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
 
 
 class Migrations(msgspec.Struct, frozen=True):
@@ -383,10 +385,14 @@ class Migrations(msgspec.Struct, frozen=True):
 
 
 class EventType(msgspec.Struct, frozen=True):
-    """A type of event the plugin raises, shown by `GET /api/v1/events/types`."""
+    """A type of event the plugin raises, shown by `GET /api/v1/events/types`.
+
+    of_action: raised when an action was carried out, so that a replay, which carries out none, does not raise it.
+    """
 
     event_type: str
     description: str
+    of_action: bool = False
 
 
 @dataclass(frozen=True, slots=True)

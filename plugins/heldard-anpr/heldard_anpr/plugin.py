@@ -25,14 +25,17 @@ from heldard_anpr.settings import Settings
 TABLES = (
     "vehicles", "visitor_passes", "watchlist", "entry_events", "gate_policies", "gate_settings", "anpr_*",
 )  # fmt: skip
+DERIVED = (
+    "entry_events", "anpr_visits", "anpr_reads", "anpr_decisions", "anpr_reviews", "anpr_openings", "anpr_stays",
+)  # fmt: skip
 EVENT_TYPES = (
     EventType("entry_matched", "A vehicle that a list lets in."),
     EventType("entry_unmatched", "A vehicle on no list, or without a readable plate."),
     EventType("entry_exception", "A vehicle that a person should look at; the authorization says why."),
     EventType("entry_blocked", "A vehicle on the block list."),
     EventType("entry_amended", "Better reads changed what was decided of a visit."),
-    EventType("gate_opened", "A gate was opened."),
-    EventType("gate_open_failed", "A gate was to open and did not, or nobody knows whether it did."),
+    EventType("gate_opened", "A gate was opened.", of_action=True),
+    EventType("gate_open_failed", "A gate was to open and did not, or nobody knows whether it did.", of_action=True),
     EventType("gate_review_not_actuated", "A gate stayed shut although somebody may be waiting; the reason says why."),
     EventType("anpr_overstay", "A vehicle is inside for longer than allowed."),
     EventType("anpr_tailgating", "A second vehicle was gone within moments of an opening that was not its own."),
@@ -42,7 +45,7 @@ EVENT_TYPES = (
 @hookimpl
 def heldard_register_plugin() -> PluginInfo:
     return PluginInfo(
-        "anpr", __version__, ">=1.0,<2", "Plates: one explained decision per visit, lists, a gate", TABLES
+        "anpr", __version__, ">=1.0,<2", "Plates: one explained decision per visit, lists, a gate", TABLES, DERIVED
     )
 
 

@@ -49,6 +49,7 @@ def heldard_register_plugin() -> PluginInfo:
         api=">=1.0,<2",
         summary="Zones and lines: enter, exit, dwell, crossings, occupancy, parked objects",
         tables=("zones", "zone_*"),
+        derived=("zone_events", "zone_occupancy", "zone_occupancy_log", "zone_refusals"),
     )
 
 
