@@ -29,7 +29,7 @@ class EntryEvent(msgspec.Struct, frozen=True):
     created_at: str
 
 
-class EventsQuery(Query, rename={"from_": "from"}):
+class EventsQuery(Query, frozen=True, rename={"from_": "from"}):
     """from, to: RFC 3339, half open. cursor: what the header `x-next-cursor` of the page before said."""
 
     from_: str | None = None
@@ -43,7 +43,7 @@ class EventsQuery(Query, rename={"from_": "from"}):
     cursor: str | None = None
 
 
-class ReportQuery(Query, rename={"from_": "from"}):
+class ReportQuery(Query, frozen=True, rename={"from_": "from"}):
     """date: YYYY-MM-DD in the site's time zone; or from and to. Default: today."""
 
     date: str | None = None
@@ -131,7 +131,7 @@ class Explanation(msgspec.Struct, frozen=True):
     reviews: list[ReviewRecord]
 
 
-class VisitsQuery(Query, rename={"from_": "from"}):
+class VisitsQuery(Query, frozen=True, rename={"from_": "from"}):
     """unread: only visits without an event, that is, without a plate that was decided on."""
 
     from_: str | None = None

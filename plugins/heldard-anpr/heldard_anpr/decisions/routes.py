@@ -40,7 +40,7 @@ class ConfusionCount(msgspec.Struct, frozen=True):
     count: int
 
 
-class QueueQuery(Query):
+class QueueQuery(Query, frozen=True):
     limit: int = 200
 
 

@@ -30,7 +30,7 @@ FORBIDDEN_BELIEF = 2.5
 """A confusable reading in a place where the shape forbids it speaks against its place with at most this much (natural
 log), however often it is repeated: such a mistake is the reader's habit, and its repetitions are not independent."""
 
-UNSHAPED_PRIOR = 6.0
+UNSHAPED_PRIOR = 4.0
 """How much better (natural log) a plate without a known shape must explain the readings than one with a shape."""
 
 GAP = ""
@@ -359,7 +359,7 @@ def _best_shaped(tallies: list[_Tally], plate: str, formats: Formats) -> tuple[s
 
 def _fit(tallies: list[_Tally], shape: str) -> tuple[float, list[str]]:
     """The least loss of putting a shape on the columns, leaving the others empty, and the characters chosen."""
-    lost: list[tuple[float, list[str]]] = [(0.0, [])] + [(math.inf, [])] * len(shape)
+    lost: list[tuple[float, list[str]]] = [(0.0, []), *((math.inf, list[str]()) for _ in shape)]
     for tally in tallies:
         step: list[tuple[float, list[str]]] = []
         empty = tally.loss(GAP)

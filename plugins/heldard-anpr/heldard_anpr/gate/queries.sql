@@ -20,4 +20,4 @@ UPDATE anpr_openings SET state = ?, ended_ms = ?, detail = ? WHERE key = ? AND s
 -- stale: Openings asked for whose end was never heard of.
 SELECT * FROM anpr_openings WHERE state = 'asked' AND expires_ms < ? ORDER BY expires_ms LIMIT 200;
 -- openings: The newest openings of a camera.
-SELECT * FROM anpr_openings WHERE camera_id = ? ORDER BY asked_ms DESC, key LIMIT ?;
+SELECT * FROM anpr_openings WHERE camera_id = ? ORDER BY asked_ms DESC, rowid DESC LIMIT ?;

@@ -52,7 +52,7 @@ class Opened(msgspec.Struct, frozen=True):
     pulse_ms: int
 
 
-class OpeningsQuery(Query):
+class OpeningsQuery(Query, frozen=True):
     limit: int = 100
 
 

@@ -11,7 +11,7 @@ from heldard_anpr.caller import plate_of
 from heldard_anpr.privacy import service
 
 
-class EraseQuery(Query):
+class EraseQuery(Query, frozen=True):
     """lists: entries of vehicles, passes and watchlist too."""
 
     lists: bool = False

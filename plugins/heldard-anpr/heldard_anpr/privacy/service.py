@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,16 +35,19 @@ async def sweep(ctx: PluginContext, retention: Retention) -> int:
     for status in ("matched", "unmatched", "exception", "blocked"):
         before = now - getattr(retention, status) * DAY_MS
         while rows := await ctx.fetch(SQL["old_events"], [status, before, CHUNK]):
-            ids = [row["id"] for row in rows]
-            await ctx.write(lambda tx, ids=ids: [drop_event(tx, event_id) for event_id in ids])
-            gone += len(ids)
+            await ctx.write(partial(_drop_all, drop_event, [row["id"] for row in rows]))
+            gone += len(rows)
     before = now - retention.unread * DAY_MS
     while rows := await ctx.fetch(SQL["old_visits"], [before, CHUNK]):
-        ids = [row["id"] for row in rows]
-        await ctx.write(lambda tx, ids=ids: [drop_visit(tx, visit_id) for visit_id in ids])
-        gone += len(ids)
+        await ctx.write(partial(_drop_all, drop_visit, [row["id"] for row in rows]))
+        gone += len(rows)
     await ctx.write(lambda tx: tx.execute(SQL["old_openings"], [now - retention.matched * DAY_MS]))
     return gone
+
+
+def _drop_all(drop: Callable[[Tx, str], object], ids: Sequence[str], tx: Tx) -> None:
+    for found in ids:
+        drop(tx, found)
 
 
 def drop_event(tx: Tx, event_id: str) -> int:

@@ -34,24 +34,24 @@ CSV_LIMIT_BYTES = 2 * 1024 * 1024
 LISTS = tuple(table.COLUMNS)
 
 
-class VehicleQuery(Query):
+class VehicleQuery(Query, frozen=True):
     plate: str | None = None
     owner_type: OwnerType | None = None
     q: str | None = None
     limit: int = 200
 
 
-class PassQuery(Query):
+class PassQuery(Query, frozen=True):
     status: PassStatus | None = None
     q: str | None = None
     limit: int = 200
 
 
-class ImportQuery(Query):
+class ImportQuery(Query, frozen=True):
     dry_run: bool = False
 
 
-class MatchQuery(Query):
+class MatchQuery(Query, frozen=True):
     """direction, vehicle_type, color: as if seen so."""
 
     plate: str

@@ -45,7 +45,7 @@ class LineReport(msgspec.Struct, frozen=True):
 
 
 class ImportReport(msgspec.Struct, frozen=True):
-    list: str
+    name: str
     dry_run: bool
     added: int
     updated: int
@@ -110,7 +110,7 @@ def load(
     counts = {
         outcome: sum(r.outcome == outcome for r in reports) for outcome in ("added", "updated", "unchanged", "refused")
     }
-    report = ImportReport(list=name, dry_run=dry_run, lines=reports, **counts)
+    report = ImportReport(name=name, dry_run=dry_run, lines=reports, **counts)
     if dry_run:
         raise DryRun(report)
     return report

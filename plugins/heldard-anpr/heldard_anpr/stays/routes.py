@@ -34,11 +34,11 @@ class Stay(msgspec.Struct, frozen=True):
     overstayed: bool
 
 
-class InsideQuery(Query):
+class InsideQuery(Query, frozen=True):
     limit: int = 500
 
 
-class StaysQuery(Query, rename={"from_": "from"}):
+class StaysQuery(Query, frozen=True, rename={"from_": "from"}):
     """from, to: when they came in."""
 
     plate: str | None = None
