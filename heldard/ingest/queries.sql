@@ -19,7 +19,7 @@ SELECT * FROM outbox WHERE seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: detections_of_batches
 -- All detections of the batches in a JSON array of seqs.
-SELECT d.* FROM json_each(:seqs) s JOIN detections d ON d.id BETWEEN s.value * 1024 AND s.value * 1024 + 1023
+SELECT d.id, d.label, d.confidence, d.x, d.y, d.w, d.h, d.track, d.attributes FROM json_each(:seqs) s JOIN detections d ON d.id BETWEEN s.value * 1024 AND s.value * 1024 + 1023
 ORDER BY d.id;
 
 -- name: batches_at
