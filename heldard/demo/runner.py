@@ -90,7 +90,7 @@ class Demo:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tally: tell.Tally = field(default_factory=tell.Tally)
     base: str = ""
-    _told: set[str] = field(default_factory=set)
+    _told: int = 0
     _seq: int = 0
     _session: aiohttp.ClientSession | None = None
 
@@ -193,13 +193,13 @@ class Demo:
         """Ask for what is new since the last look."""
         self.tally.frames = sum(s.get("frames", 0) for s in await self.ask("GET", "/ai/samplers"))
         await self._look_at_batches()
-        for event in reversed(await self.ask("GET", "/events?limit=500")):
-            if event["id"] not in self._told:
-                self._told.add(event["id"])
+        for event in sorted(await self.ask("GET", "/events?limit=500"), key=lambda event: event["seq"]):
+            if event["seq"] > self._told:
+                self._told = event["seq"]
                 self.tally.events[event["event_type"]] += 1
                 self.say(tell.event_line(event))
                 if event["event_type"] in tell.PLATE_EVENTS and event["payload"].get("plate"):
-                    self.tally.plates.append(event["payload"]["plate"])
+                    self.tally.plates.add(event["payload"]["plate"])
 
     async def _look_at_batches(self) -> None:
         page = await self.ask("GET", f"/outbox?since_seq={self._seq}&limit=1000")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +23,9 @@ class Tally:
     frames: int = 0
     batches: int = 0
     detections: int = 0
-    lag_ms: list[int] = field(default_factory=list)
+    lag_ms: deque[int] = field(default_factory=lambda: deque(maxlen=200))
     events: Counter[str] = field(default_factory=Counter)
-    plates: list[str] = field(default_factory=list)
+    plates: set[str] = field(default_factory=set)
 
     def lacking(self) -> list[str]:
         """What should have happened and did not."""
@@ -69,14 +69,14 @@ def _plate(kind: str, payload: Mapping[str, Any]) -> str | None:
 def status_line(tally: Tally, tasks: Iterable[Mapping[str, Any]]) -> str:
     """How it goes: frames, batches, lag, and what each camera does."""
     states = ", ".join(f"{s['camera_id']} {s['state']} {s.get('observed_fps') or 0:.1f}/s" for s in tasks)
-    recent = sorted(tally.lag_ms[-200:])
+    recent = sorted(tally.lag_ms)
     lag = f"{recent[len(recent) // 2]} ms" if recent else "-"
     return f"-- frames {tally.frames}  batches {tally.batches}  detections {tally.detections}  lag {lag}  [{states}]"
 
 
 def summary(tally: Tally, drawn: Iterable[str], seconds: float) -> str:
     """The last words."""
-    read, there = sorted(set(tally.plates)), set(drawn)
+    read, there = sorted(tally.plates), set(drawn)
     right = [plate for plate in read if plate in there]
     lines = [
         "",

@@ -37,3 +37,13 @@ async def test_the_page_and_what_it_names_are_served_with_a_policy_that_keeps_it
 async def test_the_page_never_sets_text_as_html(client: Any) -> None:
     script = await (await client.get("/page.js")).text()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
+
+
+async def test_with_auth_on_the_page_is_open_and_what_it_asks_for_is_not(tmp_path: Path) -> None:
+    settings = config.settle(
+        {"store": {"data_dir": str(tmp_path)}, "sampler": {"enabled": False}, "auth": {"enabled": True}}
+    )
+    async with TestClient(TestServer(await build(settings, found=[]))) as client:
+        assert (await client.get("/")).status == 200
+        for path in ("/api/v1/cameras", "/api/v1/events", "/api/v1/ai/samplers", "/api/v1/cameras/gate/frame"):
+            assert (await client.get(path)).status == 401

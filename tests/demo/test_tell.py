@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 
@@ -40,13 +40,13 @@ def test_an_event_with_an_unknown_payload_is_told_too():
 
 
 def test_the_status_line_shows_frames_batches_and_the_median_lag():
-    tally = Tally(frames=10, batches=4, detections=9, lag_ms=[5, 500, 7])
+    tally = Tally(frames=10, batches=4, detections=9, lag_ms=deque([5, 500, 7]))
     line = status_line(tally, [{"camera_id": "gate", "state": "sampling", "observed_fps": 7.96}])
     assert line == "-- frames 10  batches 4  detections 9  lag 7 ms  [gate sampling 8.0/s]"
 
 
 def full() -> Tally:
-    return Tally(1, 1, 1, [], Counter(zone_enter=1, entry_matched=1), ["ABC1234"])
+    return Tally(1, 1, 1, deque(), Counter(zone_enter=1, entry_matched=1), {"ABC1234"})
 
 
 def test_a_run_in_which_everything_happened_lacks_nothing():
@@ -69,7 +69,7 @@ def test_a_run_in_which_something_did_not_happen_says_what(without: dict[str, ob
 
 def test_the_summary_sets_plates_read_against_plates_drawn():
     tally = full()
-    tally.plates += ["ABC1234", "XX00"]
+    tally.plates |= {"ABC1234", "XX00"}
     words = summary(tally, ["ABC1234", "DEF5678"], 40)
     assert "1 of the 2 in the scene" in words
     assert "not in the scene  XX00" in words
