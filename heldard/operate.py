@@ -124,4 +124,67 @@ def systemd_install(root: Path) -> None:
         click.echo("now: systemctl enable --now heldard")
 
 
-COMMANDS = (config, systemd)
+@click.command()
+@config_options
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the backup.")
+@click.option("--evidence/--no-evidence", default=True, show_default=True, help="Kept frames too.")
+@click.option("--with-key", is_flag=True, help="The secret key too; whoever has it can read the camera passwords.")
+def backup(config_file: Path | None, data_dir: Path | None, into: Path, evidence: bool, with_key: bool) -> None:
+    """Make a verified backup, beside a running daemon or without one."""
+    from heldard import backup as module
+    from heldard.clock import SystemClock
+
+    settings = read_config(config_file, data_dir)
+    made = module.make(settings.data_dir, into, SystemClock(), evidence=evidence, key=with_key, tell=click.echo)
+    click.echo(str(made))
+
+
+@click.command()
+@config_options
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Where there is a database: keep it beside the restored one.")
+@click.option("--verify-only", is_flag=True, help="Only look whether the backup is whole.")
+def restore(config_file: Path | None, data_dir: Path | None, folder: Path, replace: bool, verify_only: bool) -> None:
+    """Put the backup in FOLDER in place, after verifying it. The daemon must be stopped."""
+    from heldard import backup as module
+    from heldard.clock import SystemClock
+
+    if verify_only:
+        manifest = module.verify(folder)
+        click.echo(
+            f"whole: made {manifest.made_at} by heldard {manifest.version}, {sum(manifest.tables.values())} rows"
+        )
+        return
+    settings = read_config(config_file, data_dir)
+    aside = module.restore(folder, settings.data_dir, SystemClock(), replace=replace, tell=click.echo)
+    click.echo(f"restored into {settings.data_dir}" + (f"; the former database is {aside}" if aside else ""))
+
+
+@click.command()
+@config_options
+@click.option("--check", "action", flag_value="check", help="Look at everything and rehearse on a copy.")
+@click.option("--undo", "action", flag_value="undo", help="Put the database from before the last upgrade back.")
+def upgrade(config_file: Path | None, data_dir: Path | None, action: str | None) -> None:
+    """Look at an upgrade before it happens, or take it back. `serve` upgrades by itself."""
+    from heldard import upgrade as module
+    from heldard.lock import hold
+    from heldard.plugins import discover
+
+    settings = read_config(config_file, data_dir)
+    if action == "undo":
+        with hold(settings.data_dir, "upgrade --undo"):
+            click.echo(f"taken back; the upgraded database is {module.undo(settings.data_dir)}")
+        return
+    if action != "check":
+        raise click.UsageError("say --check or --undo")
+    click.echo("ok    configuration: it can be used")
+    good = True
+    for finding in module.examine(settings, discover(settings.plugins.disabled)):
+        good = good and finding.good is not False
+        mark = {True: "ok   ", False: "FAIL ", None: "     "}[finding.good]
+        click.echo(f"{mark} {finding.name}: {finding.text}")
+    if not good:
+        raise click.exceptions.Exit(1)
+
+
+COMMANDS = (config, systemd, backup, restore, upgrade)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
-from heldard import keys, lock
+from heldard import keys, lock, upgrade
 from heldard.app import build
+from heldard.clock import SystemClock
 from heldard.config import Settings
 from heldard.errors import ConfigError
 from heldard.notify import Notifier, Watchdog
+from heldard.plugins import discover
 from heldard.reload import Reloader
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -51,8 +53,10 @@ async def serve(settings: Settings, read: Callable[[], Settings] | None = None) 
 
 async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     notifier = Notifier(os.environ)
+    found = discover(settings.plugins.disabled)
+    upgrade.prepare(settings.data_dir, found, SystemClock())
     stop = _stop_on_signals()
-    app = await build(settings)
+    app = await build(settings, found=found)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLERS_S, handle_signals=False)
     await runner.setup()
     try:

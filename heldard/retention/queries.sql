@@ -28,6 +28,14 @@ DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT :limi
 DELETE FROM actions WHERE id IN (
   SELECT id FROM actions WHERE state >= 2 AND created_ms < :before_ms ORDER BY id LIMIT :limit);
 
+-- name: delete_audit_log
+-- The oldest audited changes from before a time.
+DELETE FROM audit_log WHERE seq IN (SELECT seq FROM audit_log ORDER BY seq LIMIT :limit) AND at_ms < :before_ms;
+
+-- name: delete_sessions
+-- Sessions that ended before a time.
+DELETE FROM sessions WHERE token IN (SELECT token FROM sessions WHERE expires_ms < :before_ms LIMIT :limit);
+
 -- name: evidence_before
 -- The oldest kept frames from before a time.
 SELECT path, size_bytes FROM media_artifacts WHERE created_ms < :before_ms ORDER BY created_ms LIMIT :limit;

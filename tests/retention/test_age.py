@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -89,6 +90,24 @@ async def test_events_and_ended_actions_go_by_age_and_waiting_actions_stay(box: 
     await box.retention.sweep()
     assert await box.count("events") == 1
     assert [row["state"] for row in await box.db.fetch("SELECT state FROM actions")] == [0]
+
+
+async def test_the_audit_log_goes_by_age_and_sessions_when_they_end(box: Box) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        audited = "INSERT INTO audit_log (at_ms, actor, action, detail) VALUES (?, 'a', 'b', '{}')"
+        connection.executemany(audited, [(START_MS,), (START_MS + 366 * DAY_MS,)])
+        connection.execute(
+            "INSERT INTO users (id, username, password_hash, role, created_ms, updated_ms) "
+            "VALUES ('u', 'u', 'x', 'viewer', 0, 0)"
+        )
+        session = "INSERT INTO sessions VALUES (?, 'u', 0, 0, ?)"
+        connection.executemany(session, [("old", START_MS + DAY_MS), ("young", START_MS + 400 * DAY_MS)])
+
+    await box.db.write(fill)
+    box.clock.ms += 366 * DAY_MS
+    await box.retention.sweep()
+    assert await box.count("audit_log") == 1
+    assert [row["token"] for row in await box.db.fetch("SELECT token FROM sessions")] == ["young"]
 
 
 async def test_old_evidence_goes_row_and_file(box: Box) -> None:
