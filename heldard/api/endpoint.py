@@ -187,7 +187,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             chunks.append(chunk)
-    except (HttpProcessingError, ClientPayloadError) as error:
+    except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError) as error:
+        request.content.feed_eof()  # else aiohttp reads on, to skip the rest, and drops our answer when that fails
         raise InvalidError(f"the body could not be read: {error}", code="bad_body") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -46,7 +46,10 @@ def error_response(error: HeldardError) -> web.Response:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="heldard"'
-    return json_response(body, error.status, headers)
+    response = json_response(body, error.status, headers)
+    if error.code == "bad_body":
+        response.force_close()  # nobody knows where in the stream the next request would begin
+    return response
 
 
 def _of_http(request: web.Request, error: web.HTTPException) -> web.Response:
