@@ -12,13 +12,13 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, Protocol
 
 from heldard.sampler.model import Cause, Size
 from heldard.sampler.multipart import BrokenStreamError, PartReader, jpeg_size
-from heldard.sampler.process import Child, Exit
+from heldard.sampler.process import Exit, Running, Sink
 from heldard.sampler.source import Source, mask
 
 Strategy = Literal["keyframes", "full"]
@@ -100,12 +100,22 @@ class Seen:
 
 
 class Decoder(Protocol):
-    """One way to decode. `name` is what status shows."""
+    """One way to decode. `name` is what status shows.
+
+    adapts: it decodes by itself no more than is needed, so that the job's strategy means nothing to it.
+    """
 
     name: str
+    adapts: bool
 
-    def command(self, job: Job, seen_fd: int) -> list[str]:
-        """Program and arguments: multipart JPEGs to standard output, reports to the descriptor `seen_fd`."""
+    async def start(self, job: Job, *, owner: str, stdout: Sink, stderr: Sink, seen_fd: int) -> Running:
+        """Start a process that sends multipart JPEGs to `stdout`, complaints to `stderr`, reports to `seen_fd`.
+
+        Raises OSError when it cannot be started. The caller closes `seen_fd`.
+        """
+
+    def retune(self, running: Running, fps: float, width: int) -> bool:
+        """Have it go on at another rate and width; False when that takes a new process."""
 
     def read(self, line: str, seen: Seen) -> None:
         """Take one line of the child's reports into `seen`."""
@@ -131,7 +141,7 @@ class Decoding:
         self._complaints: deque[str] = deque(maxlen=MAX_COMPLAINTS)
         self._line = ""
         self._said = ""
-        self._child: Child | None = None
+        self._child: Running | None = None
         self._seen_fd = -1
         self._failure: str | None = None
 
@@ -140,10 +150,9 @@ class Decoding:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(write_fd, True)
         try:
-            self._child = await Child.start(
-                self.decoder.command(self.job, write_fd),
-                owner=owner, stdout=self._read_stdout, stderr=self._read_stderr, pass_fds=(write_fd,),
-            )  # fmt: skip
+            self._child = await self.decoder.start(
+                self.job, owner=owner, stdout=self._read_stdout, stderr=self._read_stderr, seen_fd=write_fd
+            )
         except BaseException:
             os.close(read_fd)
             raise
@@ -152,9 +161,16 @@ class Decoding:
         self._seen_fd = read_fd
 
     @property
-    def child(self) -> Child:
+    def child(self) -> Running:
         assert self._child is not None, "not started"
         return self._child
+
+    def retune(self, fps: float, width: int) -> bool:
+        """Go on at another rate and width; False when that takes a new decoder."""
+        if not self.decoder.retune(self.child, fps, width):
+            return False
+        self.job = replace(self.job, fps=fps, width=width)
+        return True
 
     async def finished(self) -> Exit:
         """Wait for the child's end, however it comes."""

@@ -16,11 +16,12 @@ from functools import cache
 from heldard.errors import ConfigError
 from heldard.sampler.decoder import Job, Seen
 from heldard.sampler.model import Size
+from heldard.sampler.process import Child, Running, Sink
 
 OLDEST = (5, 1)
 
 # What may be opened, by scheme. An address cannot talk ffmpeg into anything else, nor can a playlist behind it.
-_PROTOCOLS = {
+PROTOCOLS = {
     "rtsp": "rtsp,rtp,udp,tcp",
     "rtsps": "rtsp,rtsps,rtp,udp,tcp,tls,crypto",
     "http": "http,tcp,httpproxy",
@@ -28,7 +29,7 @@ _PROTOCOLS = {
     "file": "file",
 }
 # Containers of recordings; none of them names other files.
-_FILE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,h264,hevc,mjpeg,ogg,asf"
+FILE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,h264,hevc,mjpeg,ogg,asf"
 
 _TIME_BASE = re.compile(r"#tb 0: (\d+)/(\d+)")
 _DIMENSIONS = re.compile(r"#dimensions 0: (\d+)x(\d+)")
@@ -71,11 +72,21 @@ class FfmpegDecoder:
     """Decodes with the ffmpeg program. See `heldard.sampler.decoder.Decoder`."""
 
     name = "ffmpeg"
+    adapts = False
 
     def __init__(self, path: str) -> None:
         self.path = path
 
+    async def start(self, job: Job, *, owner: str, stdout: Sink, stderr: Sink, seen_fd: int) -> Running:
+        return await Child.start(
+            self.command(job, seen_fd), owner=owner, stdout=stdout, stderr=stderr, pass_fds=(seen_fd,)
+        )
+
+    def retune(self, running: Running, fps: float, width: int) -> bool:
+        return False
+
     def command(self, job: Job, seen_fd: int) -> list[str]:
+        """Program and arguments."""
         return [
             self.path, "-nostdin", "-hide_banner", "-loglevel", "level+verbose", "-nostats",
             *input_options(job), "-i", job.source.url,
@@ -105,13 +116,13 @@ def input_options(job: Job) -> list[str]:
     """What goes before `-i`, by scheme."""
     timeout_us = str(int(job.io_timeout_s * 1_000_000))
     scheme = job.source.scheme
-    options = ["-protocol_whitelist", _PROTOCOLS[scheme]]
+    options = ["-protocol_whitelist", PROTOCOLS[scheme]]
     if scheme in {"rtsp", "rtsps"}:
         options += ["-rtsp_transport", job.rtsp_transport, "-allowed_media_types", "video", "-timeout", timeout_us]
     elif scheme in {"http", "https"}:
         options += ["-rw_timeout", timeout_us]
     else:
-        options += ["-format_whitelist", _FILE_FORMATS, "-re"]
+        options += ["-format_whitelist", FILE_FORMATS, "-re"]
         options += ["-stream_loop", "-1"] if job.source.loop else []
     if not job.source.is_file:
         options += ["-fpsprobesize", "0", "-analyzeduration", "0"]
@@ -126,12 +137,13 @@ def input_options(job: Job) -> list[str]:
 def picture_filter(job: Job) -> str:
     """Choose pictures by a schedule, then scale down (never up) to an even height.
 
-    Variable 0 holds when the next picture is due. One is taken from a quarter of a period before that; the next is
+    Variable 0 holds when the next picture is due. One is taken from a tenth of a period before that, a keyframe from a
+    quarter before; the next is
     then due one period after this one was (so the rate holds on average), or half a period after it came when it came
     very late. When the source's clock was set back the schedule starts over, and a picture without a time is taken.
     """
     period = f"{1 / job.fps:.6f}"
-    early = f"{0.25 / job.fps:.6f}"
+    early = f"{(0.25 if job.strategy == 'keyframes' else 0.1) / job.fps:.6f}"
     due = f"gte(t,ld(0)-{early})+lt(t,ld(0)-3*{period})+isnan(t)"
     following = f"if(lt(t,ld(0)-3*{period}),t+{period},max(ld(0)+{period},t+{period}/2))"
     return f"select='if({due},st(0,{following})*0+1,0)',scale=w='min({job.width},iw)':h=-2:flags=bicubic"

@@ -6,7 +6,10 @@ and leaves its exact CPU time behind. Its environment names its owner, so that a
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import contextlib
+import fcntl
 import hashlib
 import os
 import signal
@@ -15,12 +18,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import structlog
 
 OWNER = "HELDARD_OWNER"
-PIPE_BYTES = 1024 * 1024
+PIPE_BYTES = 256 * 1024
 _SHIM = str(Path(__file__).with_name("exec_child.py"))
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -37,50 +39,22 @@ class Exit:
     cpu_s: float
 
 
-class Child:
-    """A running child. Its standard output and error are handed to two sinks, on the event loop, as they come.
+class Running(abc.ABC):
+    """A process that decodes, however it was started. What it writes is handed to sinks on the event loop, as it comes.
 
-    `exited` is done when the process is gone and both pipes are read to their end.
+    `exited` is done when the process is gone and its pipes are read to their end. `pid` is 0 before the start.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int) -> None:
-        self.pid = process.pid
+    def __init__(self) -> None:
+        self.pid = 0
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._process = process
-        self._pidfd = pidfd
         self._exit: Exit | None = None
-        self._open_pipes = 0
         self._transports: list[asyncio.ReadTransport] = []
+        self._open_pipes = 0
 
-    @classmethod
-    async def start(
-        cls, command: Sequence[str], *, owner: str, stdout: Sink, stderr: Sink, pass_fds: Sequence[int] = ()
-    ) -> Child:
-        """Start `command` (an absolute path and its arguments). Raises OSError when it cannot be started."""
-        process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec are not waiting; waiting is done on the pidfd
-            [sys.executable, "-I", "-S", _SHIM, str(os.getpid()), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=tuple(pass_fds),
-            process_group=0,
-            env={**_environment(), OWNER: owner},
-            pipesize=PIPE_BYTES,
-        )
-        child = cls(process, os.pidfd_open(process.pid))
-        asyncio.get_running_loop().add_reader(child._pidfd, child._reap)
-        try:
-            await child._read(process.stdout, stdout)
-            await child._read(process.stderr, stderr)
-        except BaseException:
-            child.kill_now()
-            raise
-        return child
-
+    @abc.abstractmethod
     def signal(self, number: int) -> None:
-        """Send a signal to the child's process group; nothing when it is gone."""
-        if self._exit is None:
-            os.killpg(self.pid, number)
+        """Send a signal; nothing when the process is gone."""
 
     async def stop(self, grace_s: float = 1.5) -> Exit:
         """Ask it to end, and kill it when it has not after `grace_s`. Returns when it is gone."""
@@ -99,25 +73,34 @@ class Child:
     def kill_now(self) -> None:
         """End it at once, stopped or hanging as it may be, and close its pipes even if others still hold them."""
         self.signal(signal.SIGKILL)
-        for transport in self._transports:
-            transport.close()
+        self._close_pipes()
 
     def cpu_s(self) -> float:
         """User and system time so far."""
         return self._exit.cpu_s if self._exit else cpu_s(self.pid)
 
-    async def _read(self, pipe: IO[bytes] | None, sink: Sink) -> None:
+    async def _pipe_to(self, sink: Sink) -> int:
+        """A pipe read into `sink`; the descriptor to write to, which the caller closes once the process has it."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):  # the user's share of pipe memory is used up: smaller ones do
+            fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        loop, pipe = asyncio.get_running_loop(), os.fdopen(read_fd, "rb", 0)
+        try:
+            transport, _ = await loop.connect_read_pipe(lambda: _PipeReader(sink, self._pipe_closed), pipe)
+        except BaseException:
+            pipe.close()
+            os.close(write_fd)
+            raise
         self._open_pipes += 1
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: _PipeReader(sink, self._pipe_closed), pipe)
         self._transports.append(transport)
+        return write_fd
 
-    def _reap(self) -> None:
-        _, status, usage = os.wait4(self.pid, 0)
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._exit = Exit(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime)
-        self._process.returncode = self._exit.code
+    def _close_pipes(self) -> None:
+        for transport in self._transports:
+            transport.close()
+
+    def _ended(self, ended: Exit) -> None:
+        self._exit = ended
         self._settle()
 
     def _pipe_closed(self) -> None:
@@ -127,6 +110,55 @@ class Child:
     def _settle(self) -> None:
         if self._exit is not None and self._open_pipes == 0 and not self.exited.done():
             self.exited.set_result(self._exit)
+
+
+class Child(Running):
+    """A child of this process, with a process group of its own."""
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], *, owner: str, stdout: Sink, stderr: Sink, pass_fds: Sequence[int] = ()
+    ) -> Child:
+        """Start `command` (an absolute path and its arguments). Raises OSError when it cannot be started."""
+        child = cls()
+        pipes: list[int] = []
+        try:
+            pipes.append(await child._pipe_to(stdout))
+            pipes.append(await child._pipe_to(stderr))
+            child._start(command, owner, pipes, pass_fds)
+        except BaseException:
+            child._close_pipes()
+            raise
+        finally:
+            for descriptor in pipes:
+                os.close(descriptor)
+        return child
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole process group."""
+        if self._exit is None:
+            os.killpg(self.pid, number)
+
+    def _start(self, command: Sequence[str], owner: str, pipes: Sequence[int], pass_fds: Sequence[int]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", _SHIM, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=pipes[0],
+            stderr=pipes[1],
+            pass_fds=tuple(pass_fds),
+            process_group=0,
+            env={**_environment(), OWNER: owner},
+        )
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+
+    def _reap(self) -> None:
+        _, status, usage = os.wait4(self.pid, 0)
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._ended(Exit(self._process.returncode, usage.ru_utime + usage.ru_stime))
 
 
 class _PipeReader(asyncio.Protocol):

@@ -13,6 +13,7 @@ import structlog
 from heldard.clock import Clock
 from heldard.frames.ring import FrameRings
 from heldard.plugin import EventDraft, EventType, Severity
+from heldard.sampler import pyav
 from heldard.sampler.decoder import Decoder
 from heldard.sampler.ffmpeg import FfmpegDecoder, find_ffmpeg
 from heldard.sampler.model import SampledTask, SamplerStatus, Size, StreamKey
@@ -87,6 +88,7 @@ class SamplerService:
             await service.stop()
         self._services = []
         await asyncio.gather(*(self._remove(key) for key in list(self._streams)))
+        await self._zygote.stop()
 
     def reconfigure(self, settings: SamplerSettings) -> None:
         """Take up another budget; running streams keep everything else until a restart."""
@@ -201,11 +203,21 @@ class SamplerService:
         self._supervisor.forget(_name(key))
 
     @cached_property
+    def _zygote(self) -> pyav.Zygote:
+        return pyav.Zygote(owner_mark(self._instance))
+
+    @cached_property
     def _tools(self) -> Tools:
         return Tools(self._settings, self._clock, self._rings, self._decoder, owner_mark(self._instance), self._rng)
 
-    def _decoder(self) -> Decoder:
-        """Raises ConfigError when there is no ffmpeg; asked at each attempt, so installing one is enough."""
+    def _decoder(self, hwaccel: str) -> Decoder:
+        """Who decodes: PyAV where it is installed and nothing is asked of it that only ffmpeg can.
+
+        Raises ConfigError when there is no ffmpeg; asked at each attempt, so installing one is enough.
+        """
+        engine = self._settings.engine
+        if engine == "pyav" or (engine == "auto" and hwaccel == "none" and pyav.available()):
+            return pyav.PyavDecoder(self._zygote)
         return FfmpegDecoder(find_ffmpeg(self._settings.ffmpeg_path))
 
 

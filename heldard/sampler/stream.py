@@ -57,7 +57,7 @@ class Tools:
     settings: SamplerSettings
     clock: Clock
     rings: FrameRings
-    decoder: Callable[[], Decoder]
+    decoder: Callable[[str], Decoder]
     owner: str
     rng: random.Random
 
@@ -102,8 +102,15 @@ class Stream:
             self.health.renewed(self._now())
             self._strategy, self._keyframes_failed, self.source_size = "full", False, None
             self._hwaccel = self._tools.settings.hwaccel
+        elif self._retuned():
+            return
         self._replace("changed")
         self._wake.set()
+
+    def _retuned(self) -> bool:
+        """Whether the running decoder can go on under the new order."""
+        order, decoding = self.order, self._decoding
+        return decoding is not None and self._ending is None and decoding.retune(order.grant.fps, order.width)
 
     def tick(self) -> None:
         """Look after the decoder; called about twice a second."""
@@ -143,7 +150,7 @@ class Stream:
             retry_in_s=None if health.retry_at is None else round(max(0.0, health.retry_at - now), 1),
             pid=decoding.child.pid if decoding else None,
             engine=decoding.decoder.name if decoding else None,
-            strategy=decoding.job.strategy if decoding else None,
+            strategy=_strategy(decoding) if decoding else None,
             hwaccel=decoding.job.hwaccel if decoding else None,
             source_width=self.source_size.width if self.source_size else None,
             source_height=self.source_size.height if self.source_size else None,
@@ -168,7 +175,9 @@ class Stream:
     async def _attempt(self) -> Cause | None:
         """One decoder from start to end. Returns why it is gone, None when it was replaced for a better one."""
         try:
-            decoding = Decoding(self._tools.decoder(), self._job(), self._frame, self._tools.settings.max_frame_mb * MB)
+            decoding = Decoding(
+                self._tools.decoder(self._hwaccel), self._job(), self._frame, self._tools.settings.max_frame_mb * MB
+            )
             await decoding.start(self._tools.owner)
         except (HeldardError, OSError) as error:
             self.health.ended(self._now(), "config", mask(str(error)))
@@ -253,6 +262,8 @@ class Stream:
         if decoding.seen.resized:
             self._replace("resized")
             return
+        if decoding.decoder.adapts:
+            return
         better = choose(self._strategy, fps, decoding.seen, now - self._began, was_wrong=self._keyframes_failed)
         if better != self._strategy:
             self._keyframes_failed = self._keyframes_failed or better == "full"
@@ -286,6 +297,10 @@ _MEANING: dict[Cause, str] = {
     "decoder": "the decoder failed",
     "config": "the stream cannot be started",
 }
+
+
+def _strategy(decoding: Decoding) -> str:
+    return "adaptive" if decoding.decoder.adapts else decoding.job.strategy
 
 
 def _rounded(value: float | None) -> float | None:

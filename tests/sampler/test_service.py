@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def media(tmp_path: Path, clip: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(params=["ffmpeg", "pyav"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Both ways of decoding have to show the same."""
+    return str(request.param)
+
+
 def exists(pid: int | None) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -32,23 +39,26 @@ async def pids(rig: Rig, *cameras: str) -> dict[str, int | None]:
     return {camera: (await rig.sampling(camera)).pid for camera in cameras}
 
 
-async def test_x1_adding_editing_and_removing_one_stream_restarts_no_other(media: Path) -> None:
-    async with running_sampler(media) as rig:
+async def test_x1_adding_editing_and_removing_one_stream_restarts_no_other(media: Path, engine: str) -> None:
+    async with running_sampler(media, engine=engine) as rig:
         for camera in ("a", "b", "c"):
             rig.want(camera, "file:clip.mp4")
         before = await pids(rig, "a", "b", "c")
         rig.want("d", "file:clip.mp4")
         await rig.sampling("d")
         rig.want("b", "file:clip.mp4", fps=7)
-        await rig.until(lambda status: status.fps == 7 and status.pid not in {None, before["b"]}, "b")
+        await rig.until(lambda status: status.fps == 7 and status.state == "sampling", "b")
+        await rig.until(lambda status: status.observed_fps > 5.5, "b")
         rig.drop("c")
         while rig.service.status_of("c", "sub") is not None:
             await CLOCK.sleep(0.05)
         after = await pids(rig, "a", "b", "d")
         assert after["a"] == before["a"]
-        assert after["b"] != before["b"]
         assert rig.status("a").restarts == {}
-        assert rig.status("b").restarts == {"changed": 1}
+        if engine == "ffmpeg":
+            assert (after["b"] != before["b"], rig.status("b").restarts) == (True, {"changed": 1})
+        else:
+            assert (after["b"] == before["b"], rig.status("b").restarts) == (True, {}), "it goes on at the new rate"
         while exists(before["c"]):
             await CLOCK.sleep(0.02)
 
@@ -72,8 +82,10 @@ async def test_edits_within_a_moment_are_one_change(media: Path) -> None:
         assert (status.fps, status.restarts) == (8, {})
 
 
-async def test_a_removed_stream_s_last_picture_is_no_longer_current_and_its_process_is_gone(media: Path) -> None:
-    async with running_sampler(media) as rig:
+async def test_a_removed_stream_s_last_picture_is_no_longer_current_and_its_process_is_gone(
+    media: Path, engine: str
+) -> None:
+    async with running_sampler(media, engine=engine) as rig:
         rig.want("a", "file:clip.mp4")
         pid = (await rig.sampling("a")).pid
         rig.drop("a")
@@ -102,9 +114,11 @@ async def test_a_camera_without_an_address_is_an_error_that_says_so(media: Path)
         await rig.sampling("a")
 
 
-async def test_a_file_that_is_missing_or_no_video_is_offline_while_the_other_camera_goes_on(media: Path) -> None:
+async def test_a_file_that_is_missing_or_no_video_is_offline_while_the_other_camera_goes_on(
+    media: Path, engine: str
+) -> None:
     (media / "noise.mp4").write_bytes(os.urandom(50_000))
-    async with running_sampler(media) as rig:
+    async with running_sampler(media, engine=engine) as rig:
         rig.want("good", "file:clip.mp4")
         rig.want("missing", "file:nothing.mp4")
         rig.want("noise", "file:noise.mp4")
@@ -126,19 +140,22 @@ async def test_a_file_that_is_made_later_is_taken_up_by_itself(media: Path) -> N
         await rig.sampling("a")
 
 
-async def test_a_playlist_cannot_name_other_files(media: Path, tmp_path: Path) -> None:
+async def test_a_playlist_cannot_name_other_files(media: Path, engine: str) -> None:
     (media / "list.mp4").write_text(
         "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
     )
     (media / "concat.mp4").write_text("ffconcat version 1.0\nfile clip.mp4\n")
-    async with running_sampler(media) as rig:
+    async with running_sampler(media, engine=engine) as rig:
         for name in ("list", "concat"):
             rig.want(name, f"file:{name}.mp4")
-            assert (await rig.until(lambda status: status.cause is not None, name)).cause == "codec"
+            assert (await rig.until(lambda status: status.cause is not None, name)).cause in {"codec", "decoder"}
+            assert rig.status(name).frames == 0
 
 
-async def test_a_looped_file_goes_on_with_rising_capture_times_and_one_played_once_ends(media: Path) -> None:
-    async with running_sampler(media) as rig:
+async def test_a_looped_file_goes_on_with_rising_capture_times_and_one_played_once_ends(
+    media: Path, engine: str
+) -> None:
+    async with running_sampler(media, engine=engine) as rig:
         rig.want("loop", "file:clip.mp4", fps=10)
         rig.want("once", "file:clip.mp4?loop=0", fps=10)
         once = await rig.until(lambda status: status.cause is not None, "once")
@@ -184,16 +201,17 @@ async def test_a_camera_with_one_stream_left_is_not_offline(media: Path) -> None
         assert sorted(rig.told_types) == ["camera_online", "sampler_offline"]
 
 
-async def test_counters_tell_frames_bytes_and_cpu_time(media: Path) -> None:
-    async with running_sampler(media) as rig:
+async def test_counters_tell_frames_bytes_and_cpu_time(media: Path, engine: str) -> None:
+    (media / "other.mp4").write_bytes((media / "clip.mp4").read_bytes())
+    async with running_sampler(media, engine=engine) as rig:
         rig.want("a", "file:clip.mp4", fps=10)
         status = await rig.until(lambda status: status.frames >= 20 and status.bytes > 0, "a")
         assert status.decode_cpu_s > 0
         assert (status.source_width, status.source_height) == (320, 240)
         assert status.source_fps == pytest.approx(15, abs=1.5)
-        rig.want("a", "file:clip.mp4", fps=5)
-        later = await rig.until(lambda status: status.restarts == {"changed": 1}, "a")
-        assert later.frames >= status.frames
+        rig.want("a", "file:other.mp4", fps=5)
+        later = await rig.until(lambda status: status.restarts == {"changed": 1} and status.state == "sampling", "a")
+        assert later.frames > status.frames
         assert later.bytes >= status.bytes
         assert later.decode_cpu_s >= status.decode_cpu_s
 
@@ -228,3 +246,25 @@ def test_the_system_s_ffmpeg_is_preferred_and_the_package_s_is_the_fall_back(
     (new / "ffmpeg").chmod(0o755)
     monkeypatch.setenv("PATH", str(new))
     assert find_ffmpeg() == str(new / "ffmpeg")
+
+
+async def test_a_lost_fork_server_costs_one_retry_and_leaves_nothing(media: Path) -> None:
+    async with running_sampler(media, engine="pyav") as rig:
+        rig.want("a", "file:clip.mp4")
+        pid = (await rig.sampling("a")).pid
+        zygote = rig.service._zygote._process
+        assert zygote is not None
+        os.kill(zygote.pid, signal.SIGKILL)
+        status = await rig.until(lambda status: status.cause == "decoder", "a")
+        while exists(pid):  # its children die with it
+            await CLOCK.sleep(0.02)
+        assert status.retry_in_s is not None
+        await rig.sampling("a")
+
+
+async def test_the_password_of_a_camera_is_not_in_the_list_of_processes(media: Path) -> None:
+    async with running_sampler(media, engine="pyav") as rig:
+        rig.want("a", "file:clip.mp4")
+        pid = (await rig.sampling("a")).pid
+        for line in (Path(f"/proc/{pid}") / "cmdline", Path(f"/proc/{pid}") / "environ"):
+            assert b"clip.mp4" not in line.read_bytes()
