@@ -18,6 +18,7 @@ from aiohttp import web
 from heldard import keys
 from heldard.api import health, middleware
 from heldard.api.endpoint import AUDITOR, GUARD, PRINCIPAL, Endpoint
+from heldard.api.origin import same_origin
 from heldard.api.page import routes as page
 from heldard.auth import routes as auth_routes
 from heldard.auth.audit import AuditLog
@@ -86,7 +87,8 @@ async def build(
     clock: the machine's when None. found: plugins to use instead of the installed ones.
     """
     clock = clock or SystemClock()
-    app = web.Application(middlewares=[middleware.errors])
+    open_to_names = settings.auth.enabled or settings.auth.allow_insecure
+    app = web.Application(middlewares=[middleware.errors, same_origin(any_host=open_to_names)])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
     app[health.STARTED_MS] = clock.now_ms()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heldard import __version__, operate
+from heldard.auth.cli import api_keys, users
 from heldard.cli_options import config_options, read_config
 from heldard.demo.cli import demo
 from heldard.errors import ConfigError, HeldardError
@@ -139,6 +140,8 @@ def resume(name: str, api: str, api_key: str | None) -> None:
 
 
 main.add_command(worker)
+main.add_command(users)
+main.add_command(api_keys)
 main.add_command(demo)
 
 
