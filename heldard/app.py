@@ -93,12 +93,16 @@ async def build(
     app[keys.CLOCK] = clock
     app[health.STARTED_MS] = clock.now_ms()
     await _store(app, settings, clock)
-    await _registry(app, settings, clock)
-    await _access(app, settings, clock)
-    await _path_of_data(app, settings, clock)
-    await _bounds(app, settings, clock)
-    await _plugins(app, settings, found)
-    _routes(app)
+    try:
+        await _registry(app, settings, clock)
+        await _access(app, settings, clock)
+        await _path_of_data(app, settings, clock)
+        await _bounds(app, settings, clock)
+        await _plugins(app, settings, found)
+        _routes(app)
+    except BaseException:
+        await app[keys.DB].close()  # its threads would keep the process from ending
+        raise
     app.cleanup_ctx.append(_running)
     return app
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from heldard.auth.capabilities import Role
 
-Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._@+-]+$")]
+Username = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._@+-]+(?!\n)$")]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Label = Annotated[str, Meta(min_length=1, max_length=200)]
 Scope = Literal["all", "cameras"]

@@ -76,9 +76,6 @@ async def test_only_hashes_of_tokens_are_stored(heldard_kernel: Any, make_user: 
         token = (await login(kernel)).body["token"]
         key = await make_key(kernel)
         assert (token[:4], key[:4], len(token), len(key)) == ("vos_", "vok_", 68, 68)
-        await kernel.app[keys.DB].write(
-            lambda connection: connection.execute("PRAGMA wal_checkpoint").fetchall() and None
-        )
         for path in kernel.data_dir.iterdir():
             if path.is_file():
                 content = path.read_bytes()
