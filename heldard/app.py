@@ -8,6 +8,7 @@ Nothing else wires anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from heldard import keys
 from heldard.api import health, middleware
+from heldard.api import plugins as plugin_routes
 from heldard.api.endpoint import AUDITOR, GUARD, PRINCIPAL, Endpoint
 from heldard.api.origin import same_origin
 from heldard.api.page import routes as page
@@ -56,7 +58,16 @@ from heldard.leases.service import Leases
 from heldard.leases.store import LeaseStore
 from heldard.plugin import Batch, EventDraft
 from heldard.plugin_context import KernelContext, KernelParts
-from heldard.plugins import Plugin, Plugins, discover, plugin_migrations, read_settings
+from heldard.plugins import (
+    Brought,
+    Plugin,
+    Plugins,
+    bring,
+    discover,
+    plugin_migrations,
+    read_settings,
+    shape_of,
+)
 from heldard.retention.disk import DiskGuard
 from heldard.retention.model import EVENT_TYPES as RETENTION_EVENTS
 from heldard.retention.service import Retention
@@ -73,6 +84,7 @@ from heldard.tasks.store import TaskStore
 
 CONTEXTS = web.AppKey("contexts", dict[str, KernelContext])
 ROUTES = web.AppKey("routes", list[Endpoint])
+BROUGHT = web.AppKey("brought", dict[str, Brought])
 
 MEBIBYTE = 1024 * 1024
 
@@ -221,7 +233,8 @@ async def _sampled(app: web.Application) -> list[SampledTask]:
 async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plugin] | None) -> None:
     """Each plugin in turn: settings, tables, event types, consumers, actions. What fails is refused, not fatal."""
     chosen = settings.plugins
-    everything = Plugins(discover(chosen.disabled) if found is None else found, chosen.order)
+    installed = discover(chosen.disabled, data_dir=settings.data_dir) if found is None else found
+    everything = Plugins(installed, chosen.order)
     check_plugin_sections(settings, [plugin.name for plugin in everything.all])
     app[keys.PLUGINS] = everything
     app[CONTEXTS] = {}
@@ -229,33 +242,44 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
     actions = Actions(app[keys.DB], app[keys.CLOCK], app[keys.SUPERVISOR])
     app[keys.ACTIONS] = actions
     app[keys.FANOUT].on_actions = actions.poke
-    for plugin in list(everything.active):
-        try:
-            await _set_up(app, settings, plugin)
-        except ConfigError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
-            everything.refuse(plugin, error)
+    app[keys.FANOUT].watchdog.owner_of = everything.owner_of
+    app[BROUGHT] = {}
     refused = [plugin for plugin in everything.all if plugin.state == "refused"]
     for plugin in refused:
         log.error("plugin_refused", plugin=plugin.name, reason=plugin.reason)
+    taken = {shape_of(endpoint) for endpoint in _kernel_routes()}
+    for plugin in list(everything.active):
+        try:
+            await _set_up(app, settings, plugin, taken)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
+            everything.refuse(plugin, error)
+            refused.append(plugin)
     if refused and chosen.strict:
         reasons = "; ".join(f"{plugin.name}: {plugin.reason}" for plugin in refused)
         raise ConfigError(f"plugins.strict is set and some were refused: {reasons}", code="plugin_refused")
 
 
-async def _set_up(app: web.Application, settings: Settings, plugin: Plugin) -> None:
-    db = app[keys.DB]
+async def _set_up(app: web.Application, settings: Settings, plugin: Plugin, taken: set[tuple[str, str]]) -> None:
+    """Everything the plugin brings, or, when anything of it is wrong, nothing but its tables."""
+    db, fanout, events, actions = app[keys.DB], app[keys.FANOUT], app[keys.EVENTS], app[keys.ACTIONS]
     plugin.settings = read_settings(plugin, settings.plugins.sections.get(plugin.name, {}))
     plugin.guard = SqlGuard(plugin.name, plugin.tables, db.connect_reader)
     await db.migrate(plugin.name, plugin_migrations(plugin))
-    await app[keys.EVENTS].register(plugin.ask("heldard_register_event_types") or ())
     context = KernelContext(plugin, _parts(app, settings))
-    app[CONTEXTS][plugin.name] = context
-    for consumer in plugin.ask("heldard_register_consumers", ctx=context) or ():
-        await app[keys.FANOUT].register(plugin.name, consumer, plugin.guard)
-    for handler in plugin.ask("heldard_register_actions", ctx=context) or ():
-        app[keys.ACTIONS].register(handler)
+    paths = set(taken)
+    brought = bring(plugin, context, paths)
+    with contextlib.ExitStack() as undo:
+        await events.register(brought.event_types)
+        undo.callback(events.unregister, brought.event_types)
+        undo.callback(fanout.unregister, plugin.name)
+        for consumer in brought.consumers:
+            await fanout.register(plugin.name, consumer, plugin.guard)
+        undo.callback(actions.unregister, brought.actions)
+        for handler in brought.actions:
+            actions.register(handler)
+        undo.pop_all()
+    taken |= paths
+    app[CONTEXTS][plugin.name], app[BROUGHT][plugin.name] = context, brought
 
 
 def _parts(app: web.Application, settings: Settings) -> KernelParts:
@@ -265,35 +289,22 @@ def _parts(app: web.Application, settings: Settings) -> KernelParts:
     )  # fmt: skip
 
 
-def _routes(app: web.Application) -> None:
-    """The kernel's routes, then each plugin's; a plugin whose path is taken is refused."""
+def _kernel_routes() -> list[Endpoint]:
     modules = (
-        health, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes, frame_routes, media,
-        ingest_routes, fanout_routes, event_routes, page,
+        health, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes, frame_routes,
+        media, ingest_routes, fanout_routes, event_routes, page,
     )  # fmt: skip
-    endpoints: list[Endpoint] = [endpoint for module in modules for endpoint in module.ROUTES]
-    taken = {(endpoint.method, endpoint.path) for endpoint in endpoints}
-    everything = app[keys.PLUGINS]
-    for plugin in list(everything.active):
-        try:
-            brought = list(plugin.ask("heldard_register_routes", ctx=app[CONTEXTS][plugin.name]) or ())
-            _check_paths(brought, taken)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
-            everything.refuse(plugin, error)
-            continue
-        endpoints += brought
-        taken |= {(endpoint.method, endpoint.path) for endpoint in brought}
+    return [endpoint for module in modules for endpoint in module.ROUTES]
+
+
+def _routes(app: web.Application) -> None:
+    """The kernel's routes, then each plugin's."""
+    endpoints = _kernel_routes()
+    for brought in app[BROUGHT].values():
+        endpoints += brought.routes
     app[ROUTES] = endpoints
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.bind())
-
-
-def _check_paths(brought: list[Endpoint], taken: set[tuple[str, str]]) -> None:
-    for endpoint in brought:
-        if not endpoint.path.startswith("/api/"):
-            raise ValueError(f"route {endpoint.path} is not below /api/")
-        if (endpoint.method, endpoint.path) in taken:
-            raise ValueError(f"route {endpoint.method} {endpoint.path} is taken")
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
@@ -305,7 +316,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     supervisor.start("retention", app[keys.RETENTION].run)
     supervisor.start("auth.refresh", app[keys.ACCESS].keep_fresh)
     for plugin in everything.active:
-        for service in plugin.ask("heldard_register_services", ctx=app[CONTEXTS][plugin.name]) or ():
+        for service in app[BROUGHT][plugin.name].services:
             supervisor.start(f"plugin.{plugin.name}.{service.name}", service.run)
     for plugin in everything.active:
         await everything.tell_one(plugin, "heldard_on_start", ctx=app[CONTEXTS][plugin.name])
@@ -341,10 +352,12 @@ def _watch(app: web.Application) -> None:
         sampler.poke()
 
     def event_committed(_seq: int, draft: EventDraft) -> None:
-        supervisor.once("tell.event", everything.tell("heldard_on_event", event=draft))
+        everything.tell_soon("heldard_on_event", event=draft)
 
     def batch_committed(batch: Batch) -> None:
-        supervisor.once("tell.batch", everything.tell("heldard_on_batch", batch=batch))
+        everything.tell_soon("heldard_on_batch", batch=batch)
+
+    everything.start_telling(supervisor)
 
     app[keys.CAMERAS].watchers.append(camera_changed)
     app[keys.TASKS].watchers.append(sampler.poke)

@@ -91,8 +91,14 @@ class FanoutSettings(Section, frozen=True, kw_only=True):
         int, LIVE, Meta(ge=0, description="How far ticks stay behind the clock, for batches that are still under way.")
     ] = 1500
     blocked_ms: Annotated[
-        int, Meta(ge=1, description="Holding the event loop this long counts as a failure of the consumer.")
+        int, Meta(ge=1, description="Holding the event loop this long is named, and counts against the consumer.")
     ] = 250
+    blocked_limit_ms: Annotated[
+        int, Meta(ge=1, description="A consumer that holds the event loop this long is interrupted and quarantined.")
+    ] = 1000
+    process_memory_mb: Annotated[
+        int, Meta(ge=64, description="A consumer's own process is started anew when it holds more memory than this.")
+    ] = 1024
 
 
 class AuthSettings(Section, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import structlog
 from heldard.cameras.service import Cameras
 from heldard.clock import Clock
 from heldard.db.database import Database
+from heldard.fanout.child import ProcessContext
 from heldard.fanout.commit import Committed, EffectWriter, PluginTx, UnitEffects
 from heldard.fanout.service import Fanout
 from heldard.frames.evidence import EvidenceStore
@@ -55,6 +56,10 @@ class KernelContext:
         self._writer = EffectWriter(
             0, plugin.guard, parts.fanout.names, parts.fanout.events, parts.fanout.decide_severity, parts.clock.now_ms
         )
+
+    def __reduce__(self) -> Any:
+        """What reaches into a consumer's own process: see `heldard.fanout.child.ProcessContext`."""
+        return ProcessContext, (self.name, self.settings, self.site_id, self.timezone)
 
     async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         self._guard.check(sql)

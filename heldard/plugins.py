@@ -7,11 +7,16 @@ of their names, and what goes wrong is noted with the plugin it went wrong in.
 from __future__ import annotations
 
 import asyncio
+import difflib
+import functools
 import inspect
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -19,13 +24,43 @@ import pluggy
 import structlog
 
 from heldard import hookspecs
+from heldard.api.endpoint import Endpoint
+from heldard.clock import SystemClock
 from heldard.db import migrations
 from heldard.db.guard import SqlGuard
 from heldard.errors import ConfigError
-from heldard.plugin import API_VERSION, EventDraft, PluginInfo
+from heldard.events.model import SEVERITIES
+from heldard.plugin import (
+    API_VERSION,
+    ActionHandler,
+    Consumer,
+    EventDraft,
+    EventType,
+    Migrations,
+    PluginInfo,
+    Service,
+)
+from heldard.supervisor import Supervisor
 
 GROUP = "heldard"
 TELL_TIMEOUT_S = 5.0
+"""How long one `heldard_on_*` may take."""
+
+TELL_QUEUE = 1024
+"""Events and batches that wait for one plugin's `heldard_on_*`; what comes on top is dropped and counted."""
+
+DECIDE_SLOW_S = 0.05
+DECIDE_FAILURES = 20
+"""Answers of a `heldard_decide_*` in a row that failed or came too slowly, after which it is not asked any more."""
+
+DISABLED_FILE = "plugins-disabled"
+"""In the data directory: the plugins that `heldard plugins disable` named, one to a line."""
+
+T = TypeVar("T")
+
+_WORD = re.compile(r"[a-z0-9_]{1,64}")
+_PARAMETER = re.compile(r"\{[^}]*\}")
+_REAL = SystemClock()
 
 log: Any = structlog.get_logger("heldard.plugins")
 
@@ -43,6 +78,8 @@ class Plugin:
     settings: Any = None
     guard: SqlGuard | None = None
     told_failures: int = 0
+    told_dropped: int = 0
+    last_error: str | None = None
     impls: dict[str, pluggy.HookImpl] = field(default_factory=dict)
 
     @property
@@ -57,19 +94,25 @@ class Plugin:
             return None
         return impl.function(*(given[name] for name in impl.argnames))
 
+    def note(self, hook: str, error: BaseException | str) -> None:
+        """A hook that is told or asked at run time went wrong; the log has it once, health has it until the end."""
+        self.told_failures += 1
+        said = f"{hook}: {error if isinstance(error, str) else _describe(error)}"
+        if said != self.last_error:
+            cause = error if isinstance(error, BaseException) else None
+            log.warning("plugin_hook_failed", plugin=self.name, hook=hook, error=said, exc_info=cause)
+        self.last_error = said
 
-class PluginView(msgspec.Struct, frozen=True, kw_only=True):
-    """A plugin as the API shows it."""
 
-    name: str
-    version: str | None
-    api: str | None
-    summary: str | None
-    distribution: str | None
-    state: str
-    reason: str | None
-    consumers: list[str]
-    tables: list[str]
+@dataclass
+class Brought:
+    """Everything one plugin registers, checked but not yet part of anything."""
+
+    event_types: list[EventType]
+    consumers: list[Consumer]
+    actions: list[ActionHandler]
+    routes: list[Endpoint]
+    services: list[Service]
 
 
 class Plugins:
@@ -81,34 +124,102 @@ class Plugins:
         rank = {name: place for place, name in enumerate(order)}
         self._deciders = sorted(self.active, key=lambda plugin: rank.get(plugin.name, len(rank)))
         self._severity = [plugin for plugin in self._deciders if "heldard_decide_severity" in plugin.impls]
+        self._decide_failures: dict[str, int] = {}
+        self._waiting: dict[str, deque[tuple[str, dict[str, Any]]]] = {}
+        self._due: dict[str, asyncio.Event] = {}
 
     def get(self, name: str) -> Plugin | None:
         return next((plugin for plugin in self.all if plugin.name == name), None)
 
-    def refuse(self, plugin: Plugin, error: Exception) -> None:
+    def owner_of(self, module: str) -> str | None:
+        """The plugin whose code a module is."""
+        for plugin in self.active:
+            home = getattr(plugin.module, "__name__", "").partition(".")[0]
+            if home and home == module.partition(".")[0] and home != "heldard":
+                return plugin.name
+        return None
+
+    def refuse(self, plugin: Plugin, error: BaseException) -> None:
         """Something failed while the plugin was being set up; the daemon runs on without it."""
         plugin.state = "refused"
         plugin.reason = _describe(error)
         self.active = [other for other in self.active if other is not plugin]
+        self._severity = [other for other in self._severity if other is not plugin]
+        if plugin.guard is not None:
+            plugin.guard.close()
         log.error("plugin_refused", plugin=plugin.name, reason=plugin.reason, exc_info=error)
 
+    # --- asked at run time ------------------------------------------------------------------------------------------
+
     def decide_severity(self, draft: EventDraft) -> EventDraft:
+        """Asked on the writer's thread, while others wait: who fails or dawdles again and again is not asked again."""
         for plugin in self._severity:
-            try:
-                answer = plugin.ask(
-                    "heldard_decide_severity", event_type=draft.event_type, camera_id=draft.camera_id,
-                    severity=draft.severity,
-                )  # fmt: skip
-            except Exception:
-                plugin.told_failures += 1
-                log.exception("plugin_hook_failed", plugin=plugin.name, hook="heldard_decide_severity")
+            if self._decide_failures.get(plugin.name, 0) >= DECIDE_FAILURES:
                 continue
+            answer = self._ask_severity(plugin, draft)
             if answer is not None:
                 return msgspec.structs.replace(draft, severity=answer)
         return draft
 
+    def _ask_severity(self, plugin: Plugin, draft: EventDraft) -> Any:
+        hook, failure = "heldard_decide_severity", None
+        began = _REAL.monotonic()
+        answer: Any = None
+        try:
+            answer = plugin.ask(
+                hook, event_type=draft.event_type, camera_id=draft.camera_id, severity=draft.severity
+            )  # fmt: skip
+            if answer is not None and answer not in SEVERITIES:
+                failure, answer = f"answered {answer!r}, not {', '.join(SEVERITIES)} or None", None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, the event is written
+            failure = _describe(error)
+        took = _REAL.monotonic() - began
+        if failure is None and took > DECIDE_SLOW_S:
+            failure = f"took {took:.2f} s while the store waited"
+        if failure is None:
+            self._decide_failures[plugin.name] = 0
+            return answer
+        self._decide_failures[plugin.name] = self._decide_failures.get(plugin.name, 0) + 1
+        if self._decide_failures[plugin.name] == DECIDE_FAILURES:
+            failure = f"not asked any more after {DECIDE_FAILURES} failures in a row: {failure}"
+        plugin.note(hook, failure)
+        return answer
+
+    # --- told at run time -------------------------------------------------------------------------------------------
+
     def listens(self, hook: str) -> bool:
         return any(hook in plugin.impls for plugin in self.active)
+
+    def start_telling(self, supervisor: Supervisor) -> None:
+        """From here on `tell_soon` reaches the plugins that listen."""
+        for plugin in self.active:
+            if {"heldard_on_batch", "heldard_on_event"} & plugin.impls.keys():
+                self._waiting[plugin.name], self._due[plugin.name] = deque(), asyncio.Event()
+                supervisor.start(f"plugin.{plugin.name}.told", functools.partial(self._tell_on, plugin))
+
+    def tell_soon(self, hook: str, **given: Any) -> None:
+        """Queue it for every plugin that listens. A plugin that is slow to hear loses its own, nobody else's."""
+        for plugin in self.active:
+            waiting = self._waiting.get(plugin.name)
+            if waiting is None or hook not in plugin.impls:
+                continue
+            if len(waiting) >= TELL_QUEUE:
+                plugin.told_dropped += 1
+                if plugin.told_dropped == 1:
+                    plugin.note(hook, f"slower than things happen: over {TELL_QUEUE} waited, some were dropped")
+                continue
+            waiting.append((hook, given))
+            self._due[plugin.name].set()
+
+    async def _tell_on(self, plugin: Plugin) -> None:
+        waiting, due = self._waiting[plugin.name], self._due[plugin.name]
+        while True:
+            await due.wait()
+            due.clear()
+            while waiting:
+                hook, given = waiting.popleft()
+                await self.tell_one(plugin, hook, **given)
+                await asyncio.sleep(0)  # noqa: TID251 - not waiting: a hook that never awaits must let others run
 
     async def tell(self, hook: str, **given: Any) -> None:
         """Tell every plugin, one after the other, each within its time; failures are noted and reach nobody."""
@@ -121,17 +232,27 @@ class Plugins:
             if inspect.isawaitable(answer):
                 async with asyncio.timeout(TELL_TIMEOUT_S):
                     await answer
-        except Exception as error:
-            plugin.told_failures += 1
-            log.exception("plugin_hook_failed", plugin=plugin.name, hook=hook, error=_describe(error))
+        except TimeoutError:
+            plugin.note(hook, f"took longer than {TELL_TIMEOUT_S} s")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            plugin.note(hook, error)
 
 
-def discover(disabled: Sequence[str], found: Iterable[metadata.EntryPoint] | None = None) -> list[Plugin]:
+def discover(disabled: Sequence[str], found: Iterable[metadata.EntryPoint] | None = None,
+             data_dir: Path | None = None) -> list[Plugin]:  # fmt: skip
     """Every entry point of the group, loaded and checked; what fails is refused with the reason."""
+    reasons = dict.fromkeys(disabled, "disabled by the setting plugins.disabled")
+    for name in () if data_dir is None else disabled_in(data_dir):
+        reasons.setdefault(name, "disabled by `heldard plugins disable`")
     points = metadata.entry_points(group=GROUP) if found is None else found
     plugins: dict[str, Plugin] = {}
     for point in sorted(points, key=lambda point: (point.name, str(point.dist and point.dist.name))):
-        plugin = _load(point, disabled)
+        plugin = _load(point, reasons)
         if plugin.name in plugins:
             plugin = Plugin(f"{plugin.name}@{plugin.distribution}", "refused", plugin.distribution,
                             f"another plugin is named {plugin.name!r} already")  # fmt: skip
@@ -140,10 +261,27 @@ def discover(disabled: Sequence[str], found: Iterable[metadata.EntryPoint] | Non
     return list(plugins.values())
 
 
-def _load(point: metadata.EntryPoint, disabled: Sequence[str]) -> Plugin:
+def disabled_in(data_dir: Path) -> list[str]:
+    """The plugins that an operator switched off on this box."""
+    try:
+        return (data_dir / DISABLED_FILE).read_text("utf-8").split()
+    except FileNotFoundError:
+        return []
+
+
+def set_disabled(data_dir: Path, name: str, *, disabled: bool) -> None:
+    """Switch a plugin off or on from the next start on."""
+    names = {*disabled_in(data_dir), name} if disabled else set(disabled_in(data_dir)) - {name}
+    data_dir.mkdir(parents=True, exist_ok=True)
+    part = data_dir / f"{DISABLED_FILE}.part"
+    part.write_text("".join(f"{one}\n" for one in sorted(names)), "utf-8")
+    part.replace(data_dir / DISABLED_FILE)
+
+
+def _load(point: metadata.EntryPoint, disabled: dict[str, str]) -> Plugin:
     distribution = point.dist.name if point.dist is not None else None
     if point.name in disabled:
-        return Plugin(point.name, "disabled", distribution, "disabled in plugins.disabled")
+        return Plugin(point.name, "disabled", distribution, disabled[point.name])
     try:
         module = point.load()
         impls = _implementations(point.name, module)
@@ -228,26 +366,75 @@ def _overlap(one: str, other: str) -> bool:
 def read_settings(plugin: Plugin, section: dict[str, Any]) -> Any:
     """The plugin's settings struct from its section. Raises ConfigError naming the setting."""
     kind = plugin.ask("heldard_register_settings")
+    where = f"plugins.{plugin.name}"
     if kind is None:
         if section:
-            raise ConfigError(f"[plugins.{plugin.name}]: this plugin has no settings")
+            raise ConfigError(f"{where}.{next(iter(section))}: this plugin has no settings", code="unknown_setting")
         return None
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        raise TypeError(f"heldard_register_settings gave {kind!r}, not a class made with msgspec.Struct")
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     for key in section:
         if key not in known:
-            raise ConfigError(
-                f"unknown setting plugins.{plugin.name}.{key}; known are {', '.join(sorted(known))}",
-                code="unknown_setting",
-            )
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {where}.{near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+            raise ConfigError(f"unknown setting {where}.{key}: {hint}", code="unknown_setting")
     try:
         return msgspec.convert(section, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"[plugins.{plugin.name}]: {error}") from None
+        message, _, place = str(error).partition(" - at `$")
+        raise ConfigError(f"{where}{place.rstrip('`')}: {message}") from None
 
 
 def plugin_migrations(plugin: Plugin) -> list[migrations.Migration]:
     wanted = plugin.ask("heldard_register_migrations")
-    return [] if wanted is None else migrations.find(wanted.package, wanted.folder)
+    if wanted is None:
+        return []
+    if not isinstance(wanted, Migrations):
+        raise TypeError(f"heldard_register_migrations gave a {type(wanted).__name__}, not Migrations")
+    return migrations.find(wanted.package, wanted.folder)
+
+
+def bring(plugin: Plugin, context: Any, taken: set[tuple[str, str]]) -> Brought:
+    """Ask a plugin for everything it registers. Raises what it raises, and TypeError or ValueError for what is not
+    what the hook asks for. `taken`: (method, shape of the path) of the routes there are."""
+    brought = Brought(
+        event_types=_list_of(EventType, plugin, "heldard_register_event_types"),
+        consumers=_list_of(Consumer, plugin, "heldard_register_consumers", context),
+        actions=_list_of(ActionHandler, plugin, "heldard_register_actions", context),
+        routes=_list_of(Endpoint, plugin, "heldard_register_routes", context),
+        services=_list_of(Service, plugin, "heldard_register_services", context),
+    )
+    for kind in brought.event_types:
+        if _WORD.fullmatch(kind.event_type) is None:
+            raise ValueError(f"event type {kind.event_type!r} is not 1 to 64 of a-z, 0-9 and _")
+    names = [service.name for service in brought.services]
+    if len(set(names)) < len(names):
+        raise ValueError(f"its services have names twice: {', '.join(names)}")
+    for endpoint in brought.routes:
+        if not endpoint.path.startswith("/api/"):
+            raise ValueError(f"route {endpoint.path} is not below /api/")
+        if shape_of(endpoint) in taken:
+            raise ValueError(f"route {endpoint.method} {endpoint.path} is taken")
+        taken.add(shape_of(endpoint))
+    return brought
+
+
+def shape_of(endpoint: Endpoint) -> tuple[str, str]:
+    """What makes two routes the same: the names of their parameters do not."""
+    return endpoint.method, _PARAMETER.sub("{}", endpoint.path)
+
+
+def _list_of(kind: type[T], plugin: Plugin, hook: str, context: Any = None) -> list[T]:
+    answer = plugin.ask(hook, ctx=context)
+    if answer is None:
+        return []
+    if isinstance(answer, str) or not isinstance(answer, Sequence):
+        raise TypeError(f"{hook} gave a {type(answer).__name__}, not a list of {kind.__name__}")
+    for one in answer:
+        if not isinstance(one, kind):
+            raise TypeError(f"{hook} gave a {type(one).__name__} in its list, not {kind.__name__}")
+    return list(answer)
 
 
 def commands(plugins: Iterable[Plugin]) -> dict[str, click.Command]:

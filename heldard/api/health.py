@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/api/v1/site`, `/api/v1/system`, `/api/v1/plugins`."""
+"""`/healthz`, `/readyz`, `/api/v1/site`, `/api/v1/system`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from heldard import __version__, keys
 from heldard.api.endpoint import Reply, route
 from heldard.clock import rfc3339
 from heldard.errors import HeldardError
-from heldard.plugins import Plugin, PluginView
 from heldard.supervisor import ServiceStatus
 
 STARTED_MS = web.AppKey("started_ms", int)
@@ -83,27 +82,4 @@ async def system(request: web.Request) -> System:
     )
 
 
-@route("GET", "/api/v1/plugins", capability="system:read")
-async def list_plugins(request: web.Request) -> list[PluginView]:
-    """Every plugin that was found, with its state and, where it was refused, the reason."""
-    owners = [(member.plugin, member.consumer.name) for member in request.app[keys.FANOUT].members()]
-    return [view(plugin, [name for owner, name in owners if owner == plugin.name])
-            for plugin in request.app[keys.PLUGINS].all]  # fmt: skip
-
-
-def view(plugin: Plugin, consumers: list[str]) -> PluginView:
-    info = plugin.info
-    return PluginView(
-        name=plugin.name,
-        version=info.version if info else None,
-        api=info.api if info else None,
-        summary=info.summary if info else None,
-        distribution=plugin.distribution,
-        state=plugin.state,
-        reason=plugin.reason,
-        consumers=consumers,
-        tables=list(plugin.tables) if info else [],
-    )
-
-
-ROUTES = (healthz, readyz, site, system, list_plugins)
+ROUTES = (healthz, readyz, site, system)

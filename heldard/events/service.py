@@ -56,6 +56,11 @@ class Events:
         await self._names.intern(kind.event_type for kind in kinds)
         self._types.update((kind.event_type, kind) for kind in kinds)
 
+    def unregister(self, kinds: Iterable[EventType]) -> None:
+        """Take back what `register` took, before any was raised."""
+        for kind in kinds:
+            self._types.pop(kind.event_type, None)
+
     def known(self, event_type: str) -> bool:
         return event_type in self._types
 

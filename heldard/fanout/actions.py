@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -40,6 +41,12 @@ class Actions:
             raise ConflictError(f"two handlers for actions of kind {handler.kind!r}")
         self._handlers[handler.kind] = handler
         self._due[handler.kind] = asyncio.Event()
+
+    def unregister(self, handlers: Iterable[ActionHandler]) -> None:
+        """Take handlers back, before any action was run."""
+        for handler in handlers:
+            if self._handlers.get(handler.kind) is handler:
+                del self._handlers[handler.kind], self._due[handler.kind]
 
     async def start(self) -> None:
         now = self._clock.now_ms()

@@ -1,23 +1,43 @@
-"""How a consumer's code is called: in the loop or in a thread of its own, with a time limit."""
+"""How a consumer's code is called: on the event loop, in a thread of its own, or in a process of its own.
+
+All three take one call after the other to the same end: the effects are filled in, or something was raised and the
+lane restores the consumer's state before it tries again. What differs is how much of the daemon a bad consumer reaches.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import queue
+import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Protocol
 
-from heldard.clock import Clock
-from heldard.plugin import Consumer
+from heldard.clock import SystemClock
+from heldard.fanout.watchdog import LoopInterrupt, Watchdog
+
+SLICE_S = 0.01
+"""How long calls on the event loop may follow one another before everything else has its turn."""
+
+REAL = SystemClock()
+"""Limits are real seconds, also where a test moves time by hand."""
 
 
 class ConsumeTimeoutError(Exception):
     """A consumer took longer than it may."""
 
 
+class LoopHeldError(ConsumeTimeoutError):
+    """A consumer held the event loop until it was interrupted."""
+
+
 class ConsumerAbortedError(Exception):
     """A consumer raised what would end more than itself, such as SystemExit or CancelledError; that is its cause."""
+
+
+class ConsumerRestartedError(Exception):
+    """The consumer's process is another one than the caller restored; nothing was called."""
 
 
 class Driver(Protocol):
@@ -27,86 +47,168 @@ class Driver(Protocol):
     def busy(self) -> bool:
         """Whether a call is under way."""
 
+    @property
+    def life(self) -> int:
+        """Rises when all that the consumer had in memory is gone, so that every lane has to restore."""
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """Memory of the consumer's own process; None where it has none of its own."""
+
+    def check(self) -> None:
+        """Raises ValueError when this consumer cannot be driven this way."""
+
     async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
         """Raises what the consumer raises, ConsumeTimeoutError when it takes too long."""
 
-    def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give back what it holds; a call that hangs is not waited for."""
 
 
 class LoopDriver:
-    """On the event loop. Code that does not await cannot be stopped there: it is timed, and named when it is slow."""
+    """On the event loop. The watchdog names a call that does not let go of the loop, and interrupts it at its limit."""
 
-    def __init__(self, clock: Clock, timeout_s: float, blocked_s: float, on_blocked: Callable[[float], None]) -> None:
-        self._clock = clock
+    def __init__(self, name: str, watchdog: Watchdog, timeout_s: float, on_blocked: Callable[[float], None]) -> None:
+        self._name = name
+        self._watchdog = watchdog
         self._timeout_s = timeout_s
-        self._blocked_s = blocked_s
         self._on_blocked = on_blocked
         self._under_way = 0
+        self._slice_s = 0.0
+        self.life = 0
+        self.rss_bytes: int | None = None
 
     @property
     def busy(self) -> bool:
         return self._under_way > 0
+
+    def check(self) -> None:
+        """Any consumer can run here."""
 
     async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
         self._under_way += 1
         try:
-            await self._call(method, *arguments)
-        finally:
-            self._under_way -= 1
-
-    async def _call(self, method: Callable[..., Any], *arguments: Any) -> None:
-        try:
-            began = self._clock.monotonic()
-            answer = method(*arguments)
-            took = self._clock.monotonic() - began
-            if took > self._blocked_s:
-                self._on_blocked(took)
+            answer = self._call(method, *arguments)
             if inspect.isawaitable(answer):
                 await _in_time(answer, self._timeout_s)
+            elif self._slice_s > SLICE_S:
+                self._slice_s = 0.0
+                await asyncio.sleep(0)  # noqa: TID251 - not waiting, only letting others run
         except BaseException as error:
             _contain(error)
             raise
+        finally:
+            self._under_way -= 1
 
-    def close(self) -> None:
+    def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        watchdog = self._watchdog
+        began = REAL.monotonic()
+        try:
+            watchdog.enter(self._name, began)
+            try:
+                return method(*arguments)
+            finally:
+                watchdog.leave()
+        except LoopInterrupt:
+            watchdog.leave()
+            took = REAL.monotonic() - began
+            raise LoopHeldError(
+                f"held the event loop for {took:.2f} s and was interrupted: declare runs_in = 'thread' or 'process'"
+            ) from None
+        finally:
+            took = REAL.monotonic() - began
+            self._slice_s += took
+            if took > watchdog.blocked_s:
+                self._on_blocked(took)
+
+    async def close(self) -> None:
         """Nothing to give back."""
 
 
 class ThreadDriver:
-    """In one thread of its own. A call that hangs keeps its thread; the next call gets a new one."""
+    """In one thread of its own, one call at a time. A call that hangs keeps its thread; the next gets a new one."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._pool = self._new_pool()
+        self._worker: _Worker | None = None
+        self._turn = asyncio.Lock()
         self._under_way = 0
+        self.life = 0
+        self.rss_bytes: int | None = None
 
     @property
     def busy(self) -> bool:
         return self._under_way > 0
 
-    def _new_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"consumer-{self._name}")
+    def check(self) -> None:
+        """Any consumer can run here."""
 
     async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
+        self._under_way += 1
+        try:
+            async with self._turn:
+                await self._call(method, *arguments)
+        except BaseException as error:
+            _contain(error)
+            raise
+        finally:
+            self._under_way -= 1
+
+    async def _call(self, method: Callable[..., Any], *arguments: Any) -> None:
         def run() -> None:
             answer = method(*arguments)
             if inspect.isawaitable(answer):
                 asyncio.run(_finish(answer))
 
-        future = asyncio.get_running_loop().run_in_executor(self._pool, run)
-        self._under_way += 1
+        worker = self._worker = self._worker or _Worker(f"consumer-{self._name}")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await future
-        except TimeoutError:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = self._new_pool()
-            raise ConsumeTimeoutError(f"took longer than {self._timeout_s} s") from None
-        finally:
-            self._under_way -= 1
+            await _in_time(asyncio.wrap_future(worker.submit(run)), self._timeout_s)
+        except (ConsumeTimeoutError, asyncio.CancelledError):
+            worker.end()
+            self._worker = None
+            raise
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+
+
+class _Worker:
+    """A thread that does not keep the program from ending, whatever hangs in it."""
+
+    def __init__(self, name: str) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[[], None]) -> Future[None]:
+        future: Future[None] = Future()
+        self._work.put((work, future))
+        return future
+
+    def end(self) -> None:
+        """Stop after what it is at."""
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the call hears of it
+                future.set_exception(_carried(error))
+            else:
+                future.set_result(None)
+
+
+def _carried(error: BaseException) -> BaseException:
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    aborted = ConsumerAbortedError(f"raised {type(error).__name__}: {error}")
+    aborted.__cause__ = error
+    return aborted
 
 
 async def _in_time(answer: Awaitable[Any], timeout_s: float) -> None:
@@ -133,11 +235,3 @@ def _contain(error: BaseException) -> None:
 
 async def _finish(answer: Any) -> None:
     await answer
-
-
-def driver_for(
-    consumer: Consumer, clock: Clock, timeout_s: float, blocked_s: float, on_blocked: Callable[[float], None]
-) -> Driver:
-    if consumer.runs_in == "loop":
-        return LoopDriver(clock, timeout_s, blocked_s, on_blocked)
-    return ThreadDriver(consumer.name, timeout_s)

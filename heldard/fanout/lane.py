@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldard.errors import DiskFullError, HeldardError, NotFoundError, StoreError
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed
+from heldard.fanout.drive import ConsumerRestartedError, LoopHeldError
 from heldard.plugin import Batch, Effects
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Lane:
         self._offered_behind = 0
         self._cursor = member.since_seq
         self._restored = False
+        self._life = 0
         self._tick_ms: int | None = None
         self.at_ms = 0
 
@@ -169,6 +171,10 @@ class Lane:
         if member.consumer.delivery == "effects" and len(batches) > 1:
             try:
                 await self._consume_and_claim(batches, 1)
+            except LoopHeldError as error:  # not again to find out with which batch
+                self._restored = False
+                member.note_failure(self.camera_id, batches[0].seq, 1, error)
+                return 0
             except Exception:  # noqa: BLE001 - which of them it was shows when they are driven one by one
                 self._restored = False
             else:
@@ -196,6 +202,8 @@ class Lane:
             except STORE_TROUBLE as error:
                 self._restored = False
                 await member.wait_for_store(error)
+            except ConsumerRestartedError:
+                self._restored = False
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
                 self._restored = False
                 if await self._failed(batch, attempt, error):
@@ -238,13 +246,23 @@ class Lane:
             return claimed is not None
         effects = Effects(self.camera_id, batch.at_ms, batch.frames)
         try:
-            await member.driver.call(member.consumer.consume, batch, effects)
+            await self._consume(batch, effects)
             await member.keep_frames([effects])
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
             await self._park(batch, 1, error)
         else:
             await self._end_at_most_once(batch, effects)
         return True
+
+    async def _consume(self, batch: Batch, effects: Effects) -> None:
+        """Once; a call that found a new process instead of the one that was restored has not been one."""
+        while True:
+            try:
+                await self._restore()
+                await self.member.driver.call(self.member.consumer.consume, batch, effects)
+                return
+            except ConsumerRestartedError:
+                self._restored = False
 
     async def _begin(self, batch: Batch) -> bool | None:
         """Whether the claim is ours to run; None when the consumer is held."""
@@ -288,8 +306,12 @@ class Lane:
                 self.member.consumer.tick, self.camera_id, effects.at_ms, effects), now_ms)  # fmt: skip
         except STORE_TROUBLE as error:
             await self.member.wait_for_store(error)
+        except ConsumerRestartedError:
+            self._tick_ms = now_ms
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
-            self.member.note_failure(self.camera_id, None, 1, error)
+            self.member.note_tick(self.camera_id, error)
+        else:
+            self.member.note_tick(self.camera_id, None)
 
     async def effects_of(self, work: Callable[[Effects], Awaitable[Any]], at_ms: int) -> Any:
         """Let `work` fill effects at `at_ms` and commit them; its result. On failure the state is restored later."""
@@ -323,10 +345,15 @@ class Lane:
             self._restored = False
             raise
 
+    def restore_next(self) -> None:
+        """What the consumer has in memory is not what was committed last."""
+        self._restored = False
+
     async def _restore(self) -> None:
-        if not self._restored:
+        life = self.member.driver.life
+        if not self._restored or self._life != life:
             await self.member.restore(self.camera_id)
-            self._restored = True
+            self._restored, self._life = True, life
 
 
 def _claims(

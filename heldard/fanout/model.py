@@ -15,7 +15,11 @@ ConsumerState = Literal["active", "quarantined"]
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a consumer does. lag: batches it has not finished; counters only ever rise while the daemon runs."""
+    """How a consumer does.
+
+    memory_bytes: of its own process, None where it has none.
+    lag: batches it has not finished; counters only ever rise while the daemon runs.
+    """
 
     name: str
     plugin: str
@@ -29,8 +33,11 @@ class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     timeouts: int
     blocked: int
+    restarts: int
+    memory_bytes: int | None
     parked: int
     last_error: str | None
+    last_error_at: str | None
     quarantined_at: str | None
 
 

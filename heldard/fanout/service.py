@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,9 +20,11 @@ from heldard.db.names import Names
 from heldard.errors import BusyError, ConflictError, HeldardError, NotFoundError
 from heldard.events.service import Events
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed, EffectWriter
-from heldard.fanout.drive import ConsumeTimeoutError, driver_for
+from heldard.fanout.drive import ConsumeTimeoutError, Driver, LoopDriver, LoopHeldError, ThreadDriver
 from heldard.fanout.lane import Lane
 from heldard.fanout.model import CLAIM_STATES, FAILED, RUNNING, ConsumerStatus, ParkedBatch, Redriven
+from heldard.fanout.process import ProcessDriver
+from heldard.fanout.watchdog import Watchdog
 from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.sources import Sources
@@ -36,6 +39,10 @@ SWEEP_S = 15.0
 SWEEP_PAUSE_S = 0.5
 SWEEP_PAGE = 500
 REDRIVE_LIMIT = 1000
+BLOCKED_WINDOW_MS = 600_000
+"""Calls that held the event loop count together when they come within this time of each other."""
+
+_CONSUMER_NAME = re.compile(r"[a-z0-9_]{1,64}")
 
 log: Any = structlog.get_logger("heldard.fanout")
 
@@ -81,11 +88,12 @@ class Member:
         self.attempts = settings.attempts
         self.frames = fanout.frames
         self.lanes: dict[str, Lane] = {}
-        self.delivered = self.retried = self.failed = self.timeouts = self.blocked = 0
-        self._in_a_row = 0
-        self.driver = driver_for(
-            consumer, fanout.clock, settings.consume_timeout_s, settings.blocked_ms / 1000, self._note_blocked
-        )
+        self.last_error_ms: int | None = None
+        self.delivered = self.retried = self.failed = self.timeouts = self.blocked = self.restarts = 0
+        self._blocked_ms = 0
+        self._in_a_row = self._ticks_in_a_row = self._blocked_in_a_row = 0
+        self._guard = guard
+        self.driver = self._driver()
         self.writer = EffectWriter(
             self.id, guard, fanout.names, fanout.events, fanout.decide_severity, fanout.clock.now_ms
         )
@@ -93,6 +101,24 @@ class Member:
     @property
     def held(self) -> bool:
         return self.quarantined_ms is not None
+
+    def _driver(self) -> Driver:
+        """Where the consumer's code runs. Raises ValueError when it cannot run there."""
+        consumer, settings = self.consumer, self.fanout.settings
+        if consumer.runs_in == "loop":
+            return LoopDriver(consumer.name, self.fanout.watchdog, settings.consume_timeout_s, self._note_blocked)
+        if consumer.runs_in == "thread":
+            return ThreadDriver(consumer.name, settings.consume_timeout_s)
+        if consumer.runs_in == "process":
+            memory_bytes = settings.process_memory_mb * 2**20
+            return ProcessDriver(
+                consumer, settings.consume_timeout_s, memory_bytes, self.frames, self._fetch, self._note_restarted
+            )
+        raise ValueError(f"consumer {consumer.name!r}: runs_in is {consumer.runs_in!r}, not loop, thread or process")
+
+    async def _fetch(self, sql: str, parameters: Any) -> list[dict[str, Any]]:
+        self._guard.check(sql)
+        return [dict(row) for row in await self.fanout.db.fetch(sql, parameters)]
 
     def held_error(self) -> BusyError:
         return BusyError(f"consumer {self.consumer.name!r} is quarantined: resume it first", code="consumer_held")
@@ -149,7 +175,7 @@ class Member:
                 await self.wait_for_store(busy)
         self.failed += 1
         self._in_a_row += 1
-        if self._in_a_row >= self.fanout.settings.quarantine_failures and not self.held:
+        if self._in_a_row >= self._budget:
             await self.hold(self.last_error or "failed too often")
 
     async def back_off(self, attempt: int) -> None:
@@ -165,14 +191,19 @@ class Member:
     def recheck(self, batches: Sequence[Batch]) -> None:
         self.fanout.recheck(batches)
 
-    def forget(self, camera_id: str) -> None:
+    async def forget(self, camera_id: str) -> None:
         """Tell the consumer that a camera is gone."""
         try:
-            self.consumer.forget(camera_id)
+            await self.driver.call(self.consumer.forget, camera_id)
         except Exception as error:  # noqa: BLE001 - a plugin's failure is its own
             self.note_failure(camera_id, None, 1, error)
 
     # --- failures ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _budget(self) -> int:
+        """Failures in a row, of one kind, that quarantine the consumer."""
+        return self.fanout.settings.quarantine_failures
 
     def note_success(self, batches: int) -> None:
         self.delivered += batches
@@ -180,21 +211,55 @@ class Member:
 
     def note_failure(self, camera_id: str, seq: int | None, attempt: int, error: Exception) -> None:
         self.last_error = _describe(error)
+        self.last_error_ms = self.fanout.clock.now_ms()
         self.timeouts += isinstance(error, ConsumeTimeoutError)
+        if isinstance(error, LoopHeldError):  # it would hold up everybody again
+            self._hold_soon(self.last_error)
         if attempt == 1:
             log.warning(
                 "consumer_failed", consumer=self.consumer.name, plugin=self.plugin, camera_id=camera_id, seq=seq,
                 error=self.last_error, exc_info=error,
             )  # fmt: skip
 
+    def note_tick(self, camera_id: str, error: Exception | None) -> None:
+        """How a tick ended. Failing again and again is quarantined like failing on batches."""
+        if error is None:
+            self._ticks_in_a_row = 0
+            return
+        self._ticks_in_a_row += 1
+        self.note_failure(camera_id, None, self._ticks_in_a_row, error)
+        if self._ticks_in_a_row >= self._budget:
+            self._hold_soon(f"tick: {self.last_error}")
+
     def _note_blocked(self, seconds: float) -> None:
+        """A call held the event loop; only calls that did come here, so they are counted by time."""
+        now = self.fanout.clock.now_ms()
+        recent = now - self._blocked_ms < BLOCKED_WINDOW_MS
+        self._blocked_in_a_row = self._blocked_in_a_row + 1 if recent else 1
+        self._blocked_ms = self.last_error_ms = now
         self.blocked += 1
         self.last_error = f"held the event loop for {seconds:.2f} s: declare runs_in = 'thread' or 'process'"
         log.warning("consumer_blocked_loop", consumer=self.consumer.name, plugin=self.plugin, seconds=round(seconds, 3))
+        if self._blocked_in_a_row >= self._budget:
+            self._hold_soon(self.last_error)
+
+    def _note_restarted(self, reason: str) -> None:
+        self.restarts += 1
+        self.last_error, self.last_error_ms = reason, self.fanout.clock.now_ms()
+        log.warning("consumer_restarted", consumer=self.consumer.name, plugin=self.plugin, reason=reason)
+
+    def _hold_soon(self, reason: str) -> None:
+        if not self.held:
+            self.quarantined_ms = self.fanout.clock.now_ms()
+            self.fanout.once(f"hold.{self.consumer.name}", self._hold(reason))
 
     async def hold(self, reason: str) -> None:
-        """Stop this consumer's lanes; the log keeps its place."""
-        self.quarantined_ms = self.fanout.clock.now_ms()
+        """Stop this consumer's lanes; the log keeps its place. Nothing changes for one that is held already."""
+        if not self.held:
+            self.quarantined_ms = self.fanout.clock.now_ms()
+            await self._hold(reason)
+
+    async def _hold(self, reason: str) -> None:
         for lane in self.lanes.values():
             lane.wake()
         payload = {"error": reason, "parked_in_a_row": self._in_a_row}
@@ -215,7 +280,7 @@ class Member:
         except BusyError:
             self.quarantined_ms = held_since
             raise
-        self._in_a_row = 0
+        self._in_a_row = self._ticks_in_a_row = self._blocked_in_a_row = 0
         await self.fanout.wake(self)
 
     async def _write_hold(self, reason: str | None, event_type: str, payload: dict[str, Any]) -> None:
@@ -263,6 +328,11 @@ class Fanout:
         self._forgotten: set[str] = set()
         self._sweep_from = (0, 0)
         self._mark_due = asyncio.Event()
+        self.watchdog = Watchdog(settings.blocked_ms / 1000, settings.blocked_limit_ms / 1000)
+
+    def once(self, name: str, run: Awaitable[Any]) -> None:
+        """Run something to its end, beside everything else."""
+        self._supervisor.once(name, run)
 
     def reconfigure(self, settings: FanoutSettings) -> None:
         """Take up settings that can change while the daemon runs; the drivers keep their time limits."""
@@ -275,16 +345,26 @@ class Fanout:
 
     async def register(self, plugin: str, consumer: Consumer, guard: SqlGuard) -> None:
         """Add a consumer. Raises ConflictError when its name is taken."""
+        check_consumer(consumer)
         if consumer.name in self._members:
-            raise ConflictError(f"two consumers are named {consumer.name!r}")
+            owner = self._members[consumer.name].plugin
+            raise ConflictError(f"consumer {consumer.name!r} is one of plugin {owner!r} already: names are unique")
         await self.db.write(lambda connection: connection.execute(SQL["register_consumer"], {"name": consumer.name}))
         row = await self.db.fetch_one(SQL["consumer_by_name"], {"name": consumer.name})
         assert row is not None
-        self._members[consumer.name] = Member(self, plugin, consumer, guard, row)
+        member = Member(self, plugin, consumer, guard, row)
+        member.driver.check()
+        self._members[consumer.name] = member
+        self._interest.clear()
+
+    def unregister(self, plugin: str) -> None:
+        """Take a plugin's consumers back, before anything was driven. Their places in the log are kept."""
+        self._members = {name: member for name, member in self._members.items() if member.plugin != plugin}
         self._interest.clear()
 
     async def start(self) -> None:
         """End what a crash left running, take up every lane that has state or work, begin ticking."""
+        self.watchdog.start()
         now = self.clock.now_ms()
         await self.db.write(lambda connection: connection.execute(SQL["interrupt_claims"], {"now": now}))
         for sql in (SQL["lane_times"], SQL["newest_times"]):
@@ -317,7 +397,7 @@ class Fanout:
         """Write the marks that are due. Lanes end with the supervisor."""
         await self._write_marks()
         for member in self._members.values():
-            member.driver.close()
+            await member.driver.close()
             member.writer.guard.close()
 
     # --- trusted time -----------------------------------------------------------------------------------------------
@@ -474,7 +554,10 @@ class Fanout:
             return work(effects)
 
         try:
-            result: T = await self._lane(member, camera_id).ask(lambda lane: lane.effects_of(fill, at_ms))
+            lane = self._lane(member, camera_id)
+            result: T = await lane.ask(lambda lane: lane.effects_of(fill, at_ms))
+            if member.consumer.runs_in == "process":
+                lane.restore_next()
             return result
         finally:
             self.end(camera_id)
@@ -507,8 +590,11 @@ class Fanout:
             failed=member.failed,
             timeouts=member.timeouts,
             blocked=member.blocked,
+            restarts=member.restarts,
+            memory_bytes=member.driver.rss_bytes,
             parked=parked["parked"],
             last_error=member.last_error,
+            last_error_at=_when(member.last_error_ms),
             quarantined_at=_when(member.quarantined_ms),
         )
 
@@ -566,13 +652,24 @@ class Fanout:
                 continue
             await self._supervisor.end(f"lane.{member.consumer.name}.{camera_id}")
             lane.close()
-            member.forget(camera_id)
+            await member.forget(camera_id)
         camera, now = self.names.id(camera_id), self.clock.now_ms()
         if camera is not None:
             await self.db.write(lambda connection: _forget(connection, camera, now))
         if not self._in_flight.get(camera_id):
             self._at.pop(camera_id, None)
             self._in_flight.pop(camera_id, None)
+
+
+def check_consumer(consumer: Any) -> None:
+    """Raises TypeError or ValueError for what cannot be driven as a consumer."""
+    if not isinstance(consumer, Consumer):
+        raise TypeError(f"heldard_register_consumers gave a {type(consumer).__name__}, not a heldard.plugin.Consumer")
+    name = getattr(consumer, "name", None)
+    if not isinstance(name, str) or _CONSUMER_NAME.fullmatch(name) is None:
+        raise ValueError(f"{type(consumer).__name__}.name is {name!r}, not 1 to 64 of a-z, 0-9 and _")
+    if consumer.delivery not in ("effects", "at_most_once"):
+        raise ValueError(f"consumer {name!r}: delivery is {consumer.delivery!r}, not effects or at_most_once")
 
 
 def _forget(connection: sqlite3.Connection, camera: int, now: int) -> None:
