@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from heldard.plugin import Query, Severity, of_row, rfc3339
 from heldard_zones.consumer import evidence_path
-from heldard_zones.rules import Kind, ZoneRow
+from heldard_zones.rules import Kind, ZoneRow, hints
 
 Coordinates = list[tuple[float, float]]
 
@@ -40,6 +41,8 @@ class ZonePatch(msgspec.Struct, frozen=True):
 
 
 class ZoneView(msgspec.Struct, frozen=True):
+    """hints: keys of `config` that have no effect; absent when there are none."""
+
     id: str
     camera_id: str
     name: str
@@ -52,6 +55,7 @@ class ZoneView(msgspec.Struct, frozen=True):
     enabled: bool
     created_at: str
     updated_at: str
+    hints: list[str] | UnsetType = UNSET
 
 
 class ZoneEventView(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +223,7 @@ def zone_view(row: ZoneRow) -> ZoneView:
     return ZoneView(
         row.id, row.camera_id, row.name, row.kind, row.polygon, row.dwell_seconds, row.labels, row.severity,
         row.config, row.enabled, rfc3339(row.created_ms), rfc3339(row.updated_ms),
+        hints(row.config) or UNSET,
     )  # fmt: skip
 
 

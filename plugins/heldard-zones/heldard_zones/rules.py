@@ -6,6 +6,7 @@ default), and ours, which are strict: a value that cannot be meant is refused wh
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import Annotated, Any, Final, Literal
 
@@ -25,6 +26,9 @@ from heldard_zones.geometry import (
 from heldard_zones.schedule import Schedule, Window
 
 MAX_POINTS = 512
+MAX_NAME = 200
+MAX_LABELS = 200
+MAX_CONFIG_BYTES = 65_536
 MIN_POINTS: Final = {"region": 3, "presence": 3, "mask": 3, "line": 2}
 
 Kind = Literal["region", "presence", "line", "mask"]
@@ -223,10 +227,32 @@ def read_config(config: dict[str, Any]) -> OwnConfig:
         raise InvalidError(f"config{where.rstrip('`')}: {message}", code="bad_zone_config") from None
 
 
+_UPSTREAMS: Final = (
+    "confirm_frames", "min_confidence", "static_suppression", "static_epsilon", "static_after_seconds", "direction",
+)  # fmt: skip
+
+
+def hints(config: Any) -> list[str]:
+    """What in a zone's config has no effect, with the key that was perhaps meant."""
+    if not isinstance(config, dict):
+        return []
+    known = [*_UPSTREAMS, *OwnConfig.__struct_fields__]
+    found = []
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            found.append(f"config.{key} does nothing" + (f"; did you mean {near[0]}?" if near else ""))
+    return found
+
+
 def check_row(row: ZoneRow, timezone: str) -> None:
     """Refuse a zone that cannot work. Raises InvalidError that names the field."""
-    if not row.name.strip():
-        raise InvalidError("name: must not be blank")
+    if not row.name.strip() or len(row.name) > MAX_NAME:
+        raise InvalidError(f"name: must have 1 to {MAX_NAME} characters and not be blank")
+    if len(row.labels) > MAX_LABELS:
+        raise InvalidError(f"labels: at most {MAX_LABELS}, not {len(row.labels)}")
+    if len(msgspec.json.encode(row.config)) > MAX_CONFIG_BYTES:
+        raise InvalidError(f"config: is over {MAX_CONFIG_BYTES} bytes")
     if any(not label.strip() for label in row.labels):
         raise InvalidError("labels: each must be a word such as person, not blank")
     check_shape("polygon", row.kind, row.polygon)

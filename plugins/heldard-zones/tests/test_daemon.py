@@ -72,6 +72,9 @@ async def test_x46_two_at_once_make_one_zone(kernel):
     [
         ({"name": " "}, 400),
         ({"kind": "restricted"}, 400),
+        ({"name": "n" * 201}, 400),
+        ({"labels": ["person"] * 201}, 400),
+        ({"config": {"note": "x" * 70_000}}, 400),
         ({"kind": 3}, 422),
         ({"polygon": [[0, 0], [1, 1]]}, 400),
         ({"polygon": [[0, 0], [1, 0], [1, 1.01]]}, 400),
@@ -101,10 +104,18 @@ async def test_3_3_what_makes_no_zone_is_refused_with_a_reason(kernel, fields, s
     assert reply.body["error"]
 
 
-@pytest.mark.parametrize("config", [None, [], "text", 5, {"min_confidence": "high", "confirm_frames": -1, "mine": 1}])
+@pytest.mark.parametrize("config", [None, [], "text", 5, {"min_confidence": "high", "confirm_frames": -1, "zzz": 1}])
 async def test_3_3_config_is_any_json_and_upstreams_keys_forgive(kernel, config):
     zone = await draw(kernel, config=config)
+    assert zone.get("hints", []) == (["config.zzz does nothing"] if isinstance(config, dict) else [])
     assert zone["config"] == ({} if config is None else config)
+
+
+async def test_a_config_key_that_is_misspelt_is_pointed_out(kernel):
+    zone = await draw(kernel, config={"confirm_frame": 3, "colour": "red", "margin": 0.01, "min_confidence": 0.3})
+    assert zone["hints"] == [
+        "config.confirm_frame does nothing; did you mean confirm_frames?", "config.colour does nothing",
+    ]  # fmt: skip
 
 
 async def test_3_3_unknown_cameras_and_zones_are_404(kernel):
@@ -153,6 +164,19 @@ async def test_z27_an_event_has_its_row_and_its_generic_event(kernel):
         "zone_id": zone["id"], "zone": "yard", "track_id": "1", "label": "person", "dwell_seconds": None,
         "evidence": None,
     }  # fmt: skip
+
+
+async def test_z13_an_exit_belongs_to_the_camera_of_its_track(kernel):
+    """Upstream gives it to whichever camera's batch is being processed."""
+    await kernel.add_camera("yard")
+    await draw(kernel, config=QUICK)
+    await draw(kernel, camera="yard", config=QUICK)
+    await kernel.play(visit(), seconds=2)
+    other = Scene("yard")
+    other.person("1").enter(0, at=(0.3, 0.5)).stand(20)
+    await kernel.play(other)
+    exits = await kernel.events("zone_exit")
+    assert [(event["camera_id"], event["payload"]["reason"]) for event in exits] == [("gate", "lost")]
 
 
 async def test_z28_the_evidence_is_the_analysed_frame(kernel):
@@ -233,6 +257,52 @@ async def test_lines_are_counted_by_direction_and_refusals_by_gate(kernel):
     assert counts["line"]["net_ab"] == 1
     assert counts["line"]["by_label"] == {"person": {"cross_ab": 1}}
     assert counts["cars"]["refused"]["label"] > 20
+
+
+# --- who may ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def scoped(kernel):
+    """A key that may manage zones of camera `yard` only."""
+    await kernel.add_camera("yard")
+    body = {
+        "name": "yard only", "capabilities": ["registry:manage"], "scope_kind": "cameras",
+        "scope_cameras": ["yard"], "confirm_privileged": True,
+    }  # fmt: skip
+    reply = await kernel.request("POST", "/api/v1/api-keys", body)
+    assert reply.status == 201, reply.body
+    return {"X-API-Key": reply.body["key"]}
+
+
+async def test_a_scoped_key_cannot_distinguish_another_cameras_zone_from_a_missing_one(kernel, scoped):
+    zone = await draw(kernel)
+    answers = set()
+    for zone_id in (zone["id"], "zone_00000000000000000000000000000000"):
+        for method, path, body in [
+            ("PATCH", f"/api/v1/zones/{zone_id}", {"enabled": False}),
+            ("DELETE", f"/api/v1/zones/{zone_id}", None),
+        ]:
+            reply = await kernel.request(method, path, body, **scoped)
+            answers.add((reply.status, str(reply.body)))
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 403
+
+
+async def test_a_scoped_key_draws_on_its_own_camera_only(kernel, scoped):
+    for camera in ("gate", "none"):
+        for path in ("zones", "zones/import"):
+            body = {"name": "a", "polygon": HALF, "config": {"cameras": {"a": {}}}}
+            reply = await kernel.request("POST", f"/api/v1/cameras/{camera}/{path}", body, **scoped)
+            assert reply.status == 403
+
+
+async def test_a_scoped_key_edits_its_own_zone(kernel, scoped):
+    made = await kernel.request("POST", "/api/v1/cameras/yard/zones", {"name": "a", "polygon": HALF}, **scoped)
+    assert made.status == 201
+    path = f"/api/v1/zones/{made.body['id']}"
+    assert (await kernel.request("PATCH", path, {"enabled": False}, **scoped)).status == 200
+    assert (await kernel.request("DELETE", path, **scoped)).status == 204
 
 
 # --- crashes and edits ----------------------------------------------------------------------------------------------
