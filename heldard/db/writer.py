@@ -49,6 +49,7 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
         self.figures = WriterFigures()
 
     def start(self) -> None:
@@ -113,23 +114,29 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        connection: sqlite3.Connection | None = None
         while group := self._next_group():
-            units = [unit for unit, _ in group]
-            try:
-                connection = connection or self._connect()
-                outcomes = commit_group(connection, units)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                failure = StoreError(f"the database cannot be opened or used ({error}): nothing was written")
-                failure.__cause__ = error
-                outcomes = [Outcome(error=failure)] * len(group)
-                _close(connection)
-                connection = None
-            if any(outcome.error is not None and is_broken(outcome.error) for outcome in outcomes):
-                _close(connection)
-                connection = None
+            outcomes = self._commit(group)
             self._loop.call_soon_threadsafe(self._resolve, group, outcomes)
-        _close(connection)
+        self._disconnect()
+
+    def _commit(self, group: list[tuple[Unit, Told]]) -> list[Outcome]:
+        """One group, on a connection that is opened when there is none and dropped when it is broken."""
+        try:
+            self._connection = self._connection or self._connect()
+            outcomes = commit_group(self._connection, [unit for unit, _ in group])
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            failure = StoreError(f"the database cannot be opened or used ({error}): nothing was written")
+            failure.__cause__ = error
+            self._disconnect()
+            return [Outcome(error=failure)] * len(group)
+        if any(outcome.error is not None and is_broken(outcome.error) for outcome in outcomes):
+            self._disconnect()
+        return outcomes
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _next_group(self) -> list[tuple[Unit, Told]]:
         """What waits, at least one unit; empty when closing and nothing is left."""
@@ -149,8 +156,3 @@ class Writer:
                 told(outcome)
             except Exception:
                 log.exception("after_commit_failed")  # one listener's failure must not leave the others waiting
-
-
-def _close(connection: sqlite3.Connection | None) -> None:
-    if connection is not None:
-        connection.close()
