@@ -12,6 +12,8 @@ looking at the batch. So it does not matter how often or when `advance` is calle
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -25,6 +27,8 @@ from heldard_zones.state import MAX_PARKED, MUTED, NEVER, NOT_SAID, SAID, TWIN, 
 
 LOST_MS: Final = 5_000
 """How long a track that is in no zone stays known, so that it is not taken for a new one."""
+MOST_TASK_TYPES: Final = 64
+"""Types of task whose zones are kept sorted out; workers name them as they like."""
 WALK_MS: Final = 120_000
 """How long a line remembers where a track was."""
 
@@ -130,6 +134,8 @@ class ZoneSet:
                 Regions(tuple(zone for zone in self._regions if not zone.task_types or wanted in zone.task_types)),
                 tuple(zone for zone in self._lines if not zone.task_types or wanted in zone.task_types),
             )
+            if len(self._by_task) >= MOST_TASK_TYPES:
+                self._by_task.clear()
             self._by_task[task_type] = found
         return found
 
@@ -427,49 +433,106 @@ def _is_near(zones: ZoneSet, zone: Zone, walk: Walk) -> bool:
 # --- what falls due -------------------------------------------------------------------------------------------------
 
 _Due = tuple[int, int, tuple[Any, ...]]
+"""When, rank among equals, and what to call."""
+
+_Owner = tuple[str, Any]
+"""Whose due it is: ("live", zone number), ("track", key) or ("parked", key)."""
 
 
 def _fire(state: CameraState, zones: ZoneSet, until: int, step: Step) -> None:
     """Everything due before `until`, one after the other in the order of time; sets `next_due`."""
-    while True:
-        at, _, call = min(_dues(state, zones), key=_when, default=_NOTHING)
-        state.next_due = at
+    agenda = _Agenda(state, zones)
+    while (due := agenda.first()) is not None:
+        at, _, (action, zone, *arguments) = due
         if at >= until:
+            state.next_due = at
             return
         state.dirty_tracks = True
-        action, *arguments = call
-        action(state, zones, *arguments, at, step)
+        action(state, zones, zone, *arguments, at, step)
+        agenda.after(action, zone)
+    state.next_due = NEVER
+
+
+class _Agenda:
+    """The first due of each owner, earliest on top. An entry is checked against its owner when it comes up, since what
+    was done in between may have changed it."""
+
+    def __init__(self, state: CameraState, zones: ZoneSet) -> None:
+        self._state, self._zones = state, zones
+        self._heap: list[tuple[int, int, int, int, _Owner]] = []
+        self._places: dict[_Owner, int] = {}
+        self._pushed = itertools.count()
+        self._owner: _Owner = ("", None)
+        self._put_all()
+
+    def first(self) -> _Due | None:
+        """The next due, taken off; None when nothing will ever be due."""
+        while self._heap:
+            at, rank, _, _, owner = heapq.heappop(self._heap)
+            due = self._due_of(owner)
+            if due is not None and due[:2] == (at, rank):
+                self._owner = owner
+                return due
+            self._put(owner)
+        return None
+
+    def after(self, action: Any, zone: Zone | None) -> None:
+        """That due was carried out: what may have changed by it is put in anew."""
+        kind, key = self._owner
+        if action is _change_schedule:
+            self._put_all()
+            return
+        self._put(self._owner)
+        if zone is not None and kind != "live":
+            self._put(("live", zone.number))
+        if action is _lose:
+            self._put(("parked", key))
+
+    def _put_all(self) -> None:
+        state = self._state
+        for kind, owners in (("live", state.lives), ("track", state.tracks), ("parked", state.parked)):
+            for key in owners:
+                self._put((kind, key))
+
+    def _put(self, owner: _Owner) -> None:
+        due = self._due_of(owner)
+        if due is not None:
+            place = self._places.setdefault(owner, len(self._places))
+            heapq.heappush(self._heap, (*due[:2], place, next(self._pushed), owner))
+
+    def _due_of(self, owner: _Owner) -> _Due | None:
+        kind, key = owner
+        if kind == "live":
+            return min(_live_dues(self._state, self._zones, key), key=_when, default=None)
+        tracks, dues = (self._state.tracks, _track_dues) if kind == "track" else (self._state.parked, _parked_dues)
+        track = tracks.get(key)
+        return None if track is None else min(dues(self._state, self._zones, track), key=_when, default=None)
 
 
 def _when(due: _Due) -> tuple[int, int]:
     return due[:2]
 
 
-_NOTHING: _Due = (NEVER, 0, ())
+def _live_dues(state: CameraState, zones: ZoneSet, number: int) -> Iterable[_Due]:
+    live, zone = state.lives.get(number), zones.by_number.get(number)
+    if live is None or zone is None:
+        return
+    if live.change_at != NEVER:
+        yield live.change_at, 0, (_change_schedule, zone, live)
+    yield from _crowd_dues(zone, live)
 
 
-def _dues(state: CameraState, zones: ZoneSet) -> Iterable[_Due]:
-    """Everything that will fall due if nothing is seen any more, as (when, rank among equals, what to call)."""
-    for number, live in state.lives.items():
-        zone = zones.by_number.get(number)
-        if zone is None:
-            continue
-        if live.change_at != NEVER:
-            yield live.change_at, 0, (_change_schedule, zone, live)
-        yield from _crowd_dues(zone, live)
-    for track in state.tracks.values():
-        yield from _track_dues(state, zones, track)
-    for track in state.parked.values():
-        for number, stay in track.stays.items():
-            zone = zones.by_number[number]
-            yield stay.seen + zone.memory_ms(track.label), 1, (_give_up, zone, track, stay)
-            if stay.dwell_at:
-                yield stay.dwell_at, 2, (_dwell, zone, track, stay)
+def _parked_dues(state: CameraState, zones: ZoneSet, track: Track) -> Iterable[_Due]:
+    for number, stay in track.stays.items():
+        zone = zones.by_number[number]
+        yield stay.seen + zone.memory_ms(track.label), 1, (_give_up, zone, track, stay)
+        if stay.dwell_at:
+            yield stay.dwell_at, 2, (_dwell, zone, track, stay)
 
 
 def _track_dues(state: CameraState, zones: ZoneSet, track: Track) -> Iterable[_Due]:
     if not track.stays and not track.walks:
-        yield track.seen + LOST_MS, 1, (_forget_track, track)
+        yield track.seen + LOST_MS, 1, (_forget_track, None, track)
     for number, stay in track.stays.items():
         zone = zones.by_number[number]
         yield stay.seen + zone.gap_ms, 1, (_lose, zone, track, stay)
@@ -518,7 +581,7 @@ def _give_up(state: CameraState, zones: ZoneSet, zone: Zone, track: Track, stay:
     _leave(state, zone, track, stay, at, "not_seen", step)
 
 
-def _forget_track(state: CameraState, zones: ZoneSet, track: Track, at: int, step: Step) -> None:
+def _forget_track(state: CameraState, zones: ZoneSet, zone: None, track: Track, at: int, step: Step) -> None:
     del state.tracks[track.key]
 
 
@@ -680,7 +743,7 @@ def change_zones(state: CameraState, old: ZoneSet, new: ZoneSet, at: int) -> Ste
 
 
 def _revise(state: CameraState, zone: Zone, edited: Zone | None, at: int, step: Step) -> None:
-    same_kind = edited is not None and (edited.kind == "line") == (zone.kind == "line")
+    same_kind = edited is not None and (edited.kind == "line") == (zone.kind == "line") and edited.shadow == zone.shadow
     for track in [*state.tracks.values(), *state.parked.values()]:
         if not same_kind or (edited is not None and edited.points != zone.points):
             track.walks.pop(zone.number, None)

@@ -21,6 +21,8 @@ STANDING_MS = 10_000
 """From when on something that does not move counts as standing, for being told again."""
 SETTLE_MS = 1000
 """How long after a track's birth it may still turn out to be an older one: trackers show both for a frame or two."""
+MOST_LOST = 200
+"""How many moving tracks may be lost at once before none of them is looked for under a new name."""
 PARKED_OVERLAP = 0.5
 OTHER_LABEL_OVERLAP = 0.7
 """The overlap that tells a parked object again; more is asked when the detector changed its mind about the label."""
@@ -61,10 +63,11 @@ def identify(state: CameraState, batch: Batch, at: int) -> list[tuple[Track, Det
         found.append((track, detection))
     if certain and not state.parked:
         return found  # type: ignore[return-value]  # every track is known
+    lost = _Lost(state, task, at)
     return [
         (track, detection)
         for known, detection in found
-        if (track := _resolve(state, known, detection, task, prefix, at, captured)) is not None
+        if (track := _resolve(state, lost, known, detection, prefix, captured)) is not None
     ]
 
 
@@ -82,16 +85,16 @@ def _move(track: Track, detection: Detection, at: int, captured: int | None) -> 
 
 
 def _resolve(
-    state: CameraState, known: Track | None, detection: Detection, task: str, prefix: str, at: int, captured: int | None
+    state: CameraState, lost: _Lost, known: Track | None, detection: Detection, prefix: str, captured: int | None
 ) -> Track | None:
     if known is not None and (known.settled or any(stay.entered for stay in known.stays.values())):
         known.settled = True
         return _rejoin(state, known)
-    track_id, box = detection.track_id, detection.bbox
+    track_id, box, at = detection.track_id, detection.bbox, lost.at
     assert track_id is not None
     assert box is not None
     key = prefix + track_id
-    older = _older(state, key, task, detection.label, box, at)
+    older = state.parked.get(key) or lost.find(key, detection.label, box)
     if older is not None:
         return _take_over(state, older, key, detection, at, captured)
     if known is not None:
@@ -99,7 +102,7 @@ def _resolve(
         return known
     if len(state.tracks) >= MAX_TRACKS:
         return None
-    track = Track(key, task, track_id, detection.label, detection.confidence, at, at, box, captured)
+    track = Track(key, lost.task, track_id, detection.label, detection.confidence, at, at, box, captured)
     state.tracks[key] = track
     return track
 
@@ -116,15 +119,13 @@ def _rejoin(state: CameraState, track: Track) -> Track:
 def _take_over(
     state: CameraState, older: Track, key: str, detection: Detection, at: int, captured: int | None
 ) -> Track:
-    """The older track goes on under the new key."""
-    if state.parked.pop(older.key, None) is not None:
-        state.dirty_parked = True
-    else:
-        del state.tracks[older.key]
-    newborn = state.tracks.pop(key, None)
-    if newborn is not None:
-        older.stays = {**newborn.stays, **older.stays}
-        older.walks = {**newborn.walks, **older.walks}
+    """The older track goes on under the new key, with what it has in other zones and what the new one began."""
+    halves = [state.parked.pop(older.key, None), state.tracks.pop(older.key, None)]
+    state.dirty_parked = state.dirty_parked or halves[0] is not None
+    for other in (*halves, state.tracks.pop(key, None)):
+        if other is not None and other is not older:
+            older.stays = {**other.stays, **older.stays}
+            older.walks = {**other.walks, **older.walks}
     assert detection.track_id is not None
     older.key, older.track_id, older.settled = key, detection.track_id, True
     _move(older, detection, at, captured)
@@ -132,36 +133,45 @@ def _take_over(
     return older
 
 
-def _older(state: CameraState, key: str, task: str, label: str | None, box: Box, at: int) -> Track | None:
-    """The lost track that this new one is, or None. The best overlap wins."""
-    parked = state.parked.get(key)
-    if parked is not None:
-        return parked
-    best, best_overlap = None, 0.0
-    for track in state.tracks.values():
-        if at - track.seen > 0 and track.task == task and (track.stays or track.walks):
-            overlap = _likeness(track, label, box, at)
-            if overlap > best_overlap:
+class _Lost:
+    """The tracks of one task that a new one could be: standing ones, seen last whenever, and moving ones lost just now.
+
+    Made once a batch. A box that touches none of them, which is the rule, costs a few comparisons each.
+    """
+
+    def __init__(self, state: CameraState, task: str, at: int) -> None:
+        self.task, self.at = task, at
+        moving, standing = [], list(state.parked.values())
+        for track in state.tracks.values():
+            if track.seen < at and track.task == task and (track.stays or track.walks):
+                if any(stay.static or track.seen - stay.rest >= STANDING_MS for stay in track.stays.values()):
+                    standing.append(track)
+                elif at - track.seen <= STITCH_MS:
+                    moving.append(track)
+        # Of too many at once nobody can tell which is which: then every track is taken by its name.
+        moving = [] if len(moving) > MOST_LOST else moving
+        expected = [(_expected(track, at - track.seen), track, False) for track in moving]
+        expected += [(track.box, track, True) for track in standing if track.task == task]
+        self._places = [(x, y, x + w, y + h, track, stands) for (x, y, w, h), track, stands in expected]
+
+    def find(self, key: str, label: str | None, box: Box) -> Track | None:
+        """The lost track that this new one is, or None. The best overlap wins."""
+        x, y, w, h = box
+        right, bottom = x + w, y + h
+        best, best_overlap = None, 0.0
+        for left, top, far, low, track, stands in self._places:
+            if left >= right or far <= x or top >= bottom or low <= y or track.seen == self.at or track.key == key:
+                continue
+            overlap = intersection_over_union((left, top, far - left, low - top), box)
+            if overlap > best_overlap and _is_same(track, stands, label, box, overlap):
                 best, best_overlap = track, overlap
-    for track in state.parked.values():
-        overlap = intersection_over_union(track.box, box)
-        if track.task == task and is_same_standing(track, label, box, overlap) and overlap >= best_overlap:
-            best, best_overlap = track, overlap
-    return best
+        return best
 
 
-def _likeness(track: Track, label: str | None, box: Box, at: int) -> float:
-    """How much the box overlaps what was lost, 0 when it is not that: a standing thing may be lost for longer than
-    one that moves, and the detector may change its mind about the label of what does not move."""
-    if any(stay.static or track.seen - stay.rest >= STANDING_MS for stay in track.stays.values()):
-        overlap = intersection_over_union(track.box, box)
-        if is_same_standing(track, label, box, overlap):
-            return overlap
-    lost_ms = at - track.seen
-    if lost_ms > STITCH_MS:
-        return 0.0
-    overlap = intersection_over_union(_expected(track, lost_ms), box)
-    return overlap if overlap >= (STITCH_OVERLAP if track.label == label else OTHER_LABEL_OVERLAP) else 0.0
+def _is_same(track: Track, stands: bool, label: str | None, box: Box, overlap: float) -> bool:
+    if stands and is_same_standing(track, label, box, overlap):
+        return True
+    return overlap >= (STITCH_OVERLAP if track.label == label and not stands else OTHER_LABEL_OVERLAP)
 
 
 def _expected(track: Track, lost_ms: int) -> Box:

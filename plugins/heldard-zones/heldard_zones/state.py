@@ -13,7 +13,7 @@ import msgspec
 from heldard_zones.geometry import Box
 
 MAX_TRACKS = 2000
-MAX_PARKED = 1000
+MAX_PARKED = 500
 NEVER = sys.maxsize
 
 NOT_SAID, SAID, MUTED, TWIN = 0, 1, 2, 3

@@ -373,3 +373,48 @@ def test_times_of_events_never_run_backwards(moves):
 
 def test_nothing_kept_is_an_empty_state():
     assert decode({}).tracks == {}
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches)
+def test_the_figures_are_always_those_of_the_stays(moves):
+    zones, state, at = _zones(), CameraState(), 1000
+    engine.change_zones(state, engine.ZoneSet(), zones, at)
+    for seq, (pause, seen) in enumerate(moves):
+        at += pause
+        # Every seventh batch comes from a worker that started again.
+        detections = tuple(
+            Detection(n, "car", confidence, (x / 20 - 0.05, y / 20 - 0.1, 0.1, 0.1), track)
+            for n, (track, x, y, confidence) in enumerate(seen)
+        )
+        batch = Batch(seq, "c", "detection", at, at, detections, epoch=str(seq // 7), captured_ms=at)
+        engine.observe(state, zones, batch)
+        for number, live in state.lives.items():
+            stays = [t.stays[number] for t in [*state.tracks.values(), *state.parked.values()] if number in t.stays]
+            entered = [stay.static for stay in stays if stay.entered]
+            assert (live.count, live.static) == (entered.count(False), entered.count(True))
+            assert live.shown == (live.count, live.static)
+
+
+def test_a_parked_object_that_is_lost_in_two_zones_at_different_times_stays_whole(stage):
+    """One zone bridges longer gaps: for a while half of the object is parked and half is a lost track."""
+    stage.zone(name="short", gap_seconds=2, enter_frames=1, exit_frames=1)
+    stage.zone(name="long", gap_seconds=60, enter_frames=1, exit_frames=1)
+    stage.stand("1", 0, 130, fps=1, label="car")
+    stage.stand("2", 150, 155, fps=1, label="car")
+    assert stage.count(1) == stage.count(2) == (0, 1)
+    stage.walk("2", [(156, 0.6, 0.5), (157, 0.95, 0.5)], label="car")
+    assert [t for t in stage.told() if t != "static_suppressed"] == ["enter", "enter", "exit", "exit"]
+    assert stage.count(1) == stage.count(2) == (0, 0)
+
+
+def test_many_tracks_lost_at_once_leave_in_order(stage):
+    stage.zone([(0, 0), (1, 0), (1, 1), (0, 1)], enter_frames=1, occupancy={"over": 500, "empty_seconds": 1})
+    for part in range(2):
+        crowd = [{"track_id": f"{part}-{n}", "at": (n % 40 / 40, n // 40 / 25)} for n in range(1000)]
+        stage.see(part, *crowd)
+    stage.tick(60)
+    assert stage.told().count("enter") == stage.told().count("exit") > 1000
+    assert stage.told()[-1] == "empty"
+    times = [event.at for event in stage.events]
+    assert times == sorted(times)
