@@ -35,6 +35,8 @@ class Box:
     port: int
     session: aiohttp.ClientSession
     stack: AsyncExitStack
+    extra_config: str = ""
+    token: str = ""
     starts: int = 0
     daemon: Child = field(init=False)
     worker: Child = field(init=False)
@@ -45,14 +47,15 @@ class Box:
 
     async def start_daemon(self) -> None:
         config = self.folder / "heldard.toml"
-        config.write_text(site.config_text(str(self.folder / "data"), str(self.video.parent), self.port))
+        text = site.config_text(str(self.folder / "data"), str(self.video.parent), self.port)
+        config.write_text(text + self.extra_config)
         self.starts += 1
         log = self.folder / f"daemon-{self.starts}.log"
         self.daemon = await self.stack.enter_async_context(child("daemon", ["serve", "--config", str(config)], log))
         await self.until(self._ready, 30)
 
-    async def start_worker(self) -> None:
-        arguments = ["worker", "--api", self.base, "--worker-id", "e2e", "--poll-interval", "1"]
+    async def start_worker(self, *more: str) -> None:
+        arguments = ["worker", "--api", self.base, "--worker-id", "e2e", "--poll-interval", "1", *more]
         log = self.folder / "worker.log"
         self.worker = await self.stack.enter_async_context(child("worker", arguments, log))
 
@@ -65,7 +68,9 @@ class Box:
             return False
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        async with self.session.request(method, f"{self.base}/api/v1{path}", json=body) as response:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        url = f"{self.base}/api/v1{path}"
+        async with self.session.request(method, url, json=body, headers=headers) as response:
             assert response.status < 400, f"{method} {path}: {response.status} {await response.text()}"
             return await response.json()
 
@@ -84,16 +89,29 @@ class Box:
 
 
 @asynccontextmanager
-async def a_box(folder: Path, video: Path) -> AsyncIterator[Box]:
+async def a_box(folder: Path, video: Path, extra_config: str = "") -> AsyncIterator[Box]:
+    """A daemon that is ready; the worker is the test's to start."""
     timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession(timeout=timeout) as session, AsyncExitStack() as stack:
-        box = Box(folder, video, free_port(0), session, stack)
+        box = Box(folder, video, free_port(0), session, stack, extra_config)
         await box.start_daemon()
-        await box.start_worker()
         yield box
 
 
 @pytest.fixture
 async def box(tmp_path: Path, video: Path) -> AsyncIterator[Box]:
     async with a_box(tmp_path, video) as started:
+        await started.start_worker()
+        yield started
+
+
+@pytest.fixture
+async def guarded_box(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Box]:
+    """Auth on, tickets required; `token` is an admin's."""
+    monkeypatch.setenv("HELDARD_BOOTSTRAP_ADMIN_USER", "admin")
+    monkeypatch.setenv("HELDARD_BOOTSTRAP_ADMIN_PASSWORD", "correct horse battery")
+    extra = '[auth]\nenabled = true\n[ingest]\nprovenance = "enforce"\n'
+    async with a_box(tmp_path, video, extra) as started:
+        login = {"username": "admin", "password": "correct horse battery"}
+        started.token = (await started.ask("POST", "/auth/login", login))["token"]
         yield started

@@ -142,3 +142,27 @@ async def test_a_stop_in_the_middle_loses_nothing_that_was_acknowledged(box: Any
         return all(entry["fanned_out_at"] for entry in await batches())
 
     await box.until(driven, 20)
+
+
+async def test_a_worker_with_a_key_for_one_camera_works_that_camera_only(guarded_box: Any) -> None:
+    """Auth on and tickets required: the key may pull and post for the yard, so that is what the worker does."""
+    box = guarded_box
+    await site.cameras(box.ask, box.video.name)
+    await site.tasks(box.ask)
+    key = await box.ask("POST", "/api-keys", {
+        "name": "yard worker", "capabilities": ["ai:tasks", "ai:frames", "ai:ingest"],
+        "scope_kind": "cameras", "scope_cameras": [site.YARD],
+    })  # fmt: skip
+    await box.start_worker("--api-key", key["key"])
+
+    async def posted() -> bool:
+        return len((await box.ask("GET", "/outbox?since_seq=0&limit=1000"))["entries"]) > 30
+
+    await box.until(posted, 40)
+    entries = (await box.ask("GET", "/outbox?since_seq=0&limit=1000"))["entries"]
+    assert {entry["camera_id"] for entry in entries} == {site.YARD}
+    assert {lease["worker_id"] for lease in await box.ask("GET", "/ai/leases")} == {"e2e"}
+    await box.worker.stop()
+    assert box.worker.process.returncode == 0, box.logs()
+    assert key["key"] not in box.logs()
+    assert await box.ask("GET", "/ai/leases") == []
