@@ -9,16 +9,15 @@ const COLOURS = { person: "#ffd166", zone: "#4cc9f0", other: "#7bf1a8" };
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-let token = sessionStorage.getItem("token") || "";
+let entered = null; // resolved when somebody has logged in, while that is waited for
 
 class Refused extends Error {}
 
 async function ask(path, options = {}) {
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
-  const response = await fetch(`api/v1${path}`, { headers, cache: "no-store", ...options });
+  const response = await fetch(`api/v1${path}`, { cache: "no-store", ...options });
   if (response.status === 401) {
-    $("key").hidden = false;
-    throw new Refused("a key is needed");
+    await login();
+    throw new Refused("it was not asked again");
   }
   return response;
 }
@@ -36,10 +35,29 @@ async function keep(work, everyMs) {
       link("live", "good");
       await pause(everyMs);
     } catch (error) {
-      link(error instanceof Refused ? "key needed" : "no answer", "bad");
+      if (error instanceof Refused) continue;
+      link("no answer", "bad");
       await pause(2000);
     }
   }
+}
+
+// Show the form and wait until somebody is in. All loops that are refused meet here.
+let waiting = null;
+function login() {
+  waiting ??= new Promise((done) => {
+    entered = () => {
+      waiting = null;
+      $("login").hidden = true;
+      $("main").hidden = false;
+      $("refusal").textContent = "";
+      done();
+    };
+    $("login").hidden = false;
+    $("main").hidden = true;
+    link("log in", "warn");
+  });
+  return waiting;
 }
 
 function link(text, kind) {
@@ -78,8 +96,8 @@ class CameraView {
       try {
         await work();
         await pause(everyMs);
-      } catch {
-        await pause(2000); // the header says so: the loops for state and events run into the same
+      } catch (error) {
+        if (!(error instanceof Refused)) await pause(2000); // the header says so: other loops run into the same
       }
     }
   }
@@ -273,11 +291,14 @@ function line(event) {
 
 // --- start ------------------------------------------------------------------------------------------------------------
 
-$("key").addEventListener("submit", (submitted) => {
+$("login").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
-  token = $("token").value.trim();
-  sessionStorage.setItem("token", token);
-  $("key").hidden = true;
+  const said = { username: $("username").value, password: $("password").value };
+  const headers = { "content-type": "application/json" };
+  const response = await fetch("api/v1/auth/login", { method: "POST", headers, body: JSON.stringify(said) });
+  $("password").value = "";
+  // From here on the browser sends the session's cookie; the page itself keeps nothing.
+  if (response.ok) entered?.(); else $("refusal").textContent = (await response.json()).error;
 });
 
 keep(async () => {
