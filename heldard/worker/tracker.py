@@ -16,6 +16,10 @@ from dataclasses import dataclass, replace
 Box = tuple[float, float, float, float]
 """(x, y, width, height), any one unit."""
 
+SHORTEST_MS = 40
+"""Frames closer together than this came in a burst after a hold-up: their times are when they came, not when they were
+taken, and a speed worked out from them would throw the prediction out of the picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
@@ -91,7 +95,7 @@ def _assign(tracks: Sequence[Track], boxes: Sequence[Box], at_ms: int, settings:
         (score, -i, -j)
         for i, track in enumerate(tracks)
         for j, box in enumerate(boxes)
-        if (score := _affinity(track.predicted(at_ms), box, settings)) > 0
+        if (score := _likeness(track, box, at_ms, settings)) > 0
     ]
     pairs: dict[int, int] = {}
     used: set[int] = set()
@@ -100,6 +104,12 @@ def _assign(tracks: Sequence[Track], boxes: Sequence[Box], at_ms: int, settings:
             pairs[-minus_i] = -minus_j
             used.add(-minus_j)
     return pairs
+
+
+def _likeness(track: Track, box: Box, at_ms: int, settings: TrackerSettings) -> float:
+    """To where it should be by now, or, a little less, to where it was: it may have stopped."""
+    expected = _affinity(track.predicted(at_ms), box, settings)
+    return max(expected, 0.9 * _affinity(track.box, box, settings))
 
 
 def _affinity(predicted: Box, box: Box, settings: TrackerSettings) -> float:
@@ -112,10 +122,10 @@ def _affinity(predicted: Box, box: Box, settings: TrackerSettings) -> float:
 
 
 def _seen(track: Track, box: Box, at_ms: int) -> Track:
-    dt = max(1, at_ms - track.seen_ms)
-    measured = [(new - old) / dt for new, old in zip(box, track.box, strict=True)]
-    # The first measure is taken as it is, later ones are smoothed.
-    weight = 1.0 if track.hits == 1 else 0.5
+    dt = at_ms - track.seen_ms
+    measured = [(new - old) / max(dt, SHORTEST_MS) for new, old in zip(box, track.box, strict=True)]
+    # The first measure is taken as it is, later ones are smoothed; a burst says nothing about speed.
+    weight = 1.0 if track.hits == 1 else 0.5 if dt >= SHORTEST_MS else 0.0
     vx, vy, vw, vh = (old + (new - old) * weight for new, old in zip(measured, track.velocity, strict=True))
     return replace(
         track, box=box, seen_ms=at_ms, hits=track.hits + 1, velocity=(vx, vy, vw, vh),

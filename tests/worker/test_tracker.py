@@ -50,6 +50,32 @@ def test_a_gap_shorter_than_the_coast_is_bridged_and_a_longer_one_is_not():
     assert {i for frame in follow(long) for i, _ in frame} == {1, 2}
 
 
+def test_frames_that_come_in_a_burst_after_a_hold_up_lose_nobody():
+    """Two frames stamped 1 ms apart made a braking car seem to shoot off, and it came back as another."""
+    tops = {
+        0: 0.378,
+        79: 0.393,
+        256: 0.422,
+        400: 0.433,
+        622: 0.444,
+        623: 0.452,
+        895: 0.48,
+        1305: 0.5,
+        1332: 0.504,
+        1511: 0.519,
+    }
+    state = EMPTY
+    for at_ms, top in tops.items():
+        state = step(state, [(0.1, top, 0.17, 0.28), (0.36, top - 0.35 + at_ms / 4000, 0.14, 0.24)], at_ms, SETTINGS)
+    assert [t.id for t in state.tracks] == [1, 2]
+
+
+def test_who_stops_at_once_is_not_lost():
+    there = moving((0, 0, 20, 20), 15, 0, 12)
+    told = follow([[box] for box in [*there, *[there[-1]] * 12]])
+    assert {i for frame in told for i, _ in frame} == {1}
+
+
 def test_what_is_seen_once_or_twice_is_never_told():
     assert follow([[(10, 10, 5, 5)], [(10, 10, 5, 5)], [], [], [(300, 300, 5, 5)]]) == [[], [], [], [], []]
 
