@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from heldard import keys
-from heldard.api import health, middleware
+from heldard.api import health, metrics, middleware
 from heldard.api import plugins as plugin_routes
 from heldard.api.endpoint import AUDITOR, GUARD, PRINCIPAL, Endpoint
 from heldard.api.origin import same_origin
@@ -56,6 +56,7 @@ from heldard.ingest.sources import Sources
 from heldard.leases import routes as lease_routes
 from heldard.leases.service import Leases
 from heldard.leases.store import LeaseStore
+from heldard.metrics import Meter
 from heldard.plugin import Batch, EventDraft
 from heldard.plugin_context import KernelContext, KernelParts
 from heldard.plugins import (
@@ -100,9 +101,10 @@ async def build(
     """
     clock = clock or SystemClock()
     open_to_names = settings.auth.enabled or settings.auth.allow_insecure
-    app = web.Application(middlewares=[middleware.errors, same_origin(any_host=open_to_names)])
+    app = web.Application(middlewares=[middleware.measured, middleware.errors, same_origin(any_host=open_to_names)])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = clock
+    app[keys.METER] = Meter()
     app[health.STARTED_MS] = clock.now_ms()
     await _store(app, settings, clock)
     try:
@@ -206,6 +208,7 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
     guard = DiskGuard(settings.data_dir, settings.retention)
     app[keys.INGEST].check_room = guard.admit
     evidence.has_room = lambda: not guard.low
+    app[keys.INGEST].meter = app[keys.FANOUT].meter = app[keys.METER]
     app[keys.RETENTION] = Retention(
         RetentionStore(app[keys.DB]), evidence, app[keys.INGEST].sources, guard, clock, events.emit, settings.retention
     )
@@ -291,7 +294,8 @@ def _parts(app: web.Application, settings: Settings) -> KernelParts:
 
 def _kernel_routes() -> list[Endpoint]:
     modules = (
-        health, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes, frame_routes,
+        health, metrics, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes,
+        frame_routes,
         media, ingest_routes, fanout_routes, event_routes, page,
     )  # fmt: skip
     return [endpoint for module in modules for endpoint in module.ROUTES]

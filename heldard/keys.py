@@ -17,6 +17,7 @@ from heldard.ingest.binding import Binder
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.service import Ingest
 from heldard.leases.service import Leases
+from heldard.metrics import Meter
 from heldard.plugins import Plugins
 from heldard.retention.service import Retention
 from heldard.supervisor import Supervisor
@@ -38,4 +39,5 @@ FANOUT = web.AppKey("fanout", Fanout)
 ACTIONS = web.AppKey("actions", Actions)
 EVENTS = web.AppKey("events", Events)
 PLUGINS = web.AppKey("plugins", Plugins)
+METER = web.AppKey("meter", Meter)
 RETENTION = web.AppKey("retention", Retention)

@@ -80,6 +80,14 @@ def config_reference() -> None:
     click.echo(config_pages.reference(config_pages.kernel_sections()), nl=False)
 
 
+@config.command("metrics")
+def config_metrics() -> None:
+    """The metrics page of the reference, as Markdown."""
+    from heldard import metrics
+
+    click.echo(metrics.reference(), nl=False)
+
+
 def _plugin_structs() -> dict[str, type[msgspec.Struct]]:
     """The settings structs of the installed plugins that can be loaded."""
     from heldard.plugins import discover
@@ -187,4 +195,33 @@ def upgrade(config_file: Path | None, data_dir: Path | None, action: str | None)
         raise click.exceptions.Exit(1)
 
 
-COMMANDS = (config, systemd, backup, restore, upgrade)
+_MARKS = {"ok": "ok   ", "warn": "WARN ", "bad": "BAD  "}
+
+
+@click.command()
+@config_options
+@click.option("--api", help="Ask the daemon at this address too.  [default: the configured one]")
+@click.option("--api-key", envvar="HELDARD_API_KEY", help="Credential, where auth is on.")
+@click.option("--offline", is_flag=True, help="Do not ask the daemon.")
+def doctor(
+    config_file: Path | None, data_dir: Path | None, api: str | None, api_key: str | None, offline: bool
+) -> None:
+    """Look at ffmpeg, clock, disk, database, plugins, cameras and consumers; say what is wrong and what to do."""
+    from heldard import doctor as module
+    from heldard.clock import SystemClock
+    from heldard.plugins import discover
+
+    settings = read_config(config_file, data_dir)
+    findings = list(module.examine(settings, discover(settings.plugins.disabled), SystemClock()))
+    if not offline:
+        address = api or f"http://{settings.server.host}:{settings.server.port}"
+        findings += module.examine_running(address, api_key)
+    for finding in findings:
+        click.echo(f"{_MARKS[finding.verdict]} {finding.about}: {finding.text}")
+        if finding.advice:
+            click.echo(f"      -> {finding.advice}")
+    if any(finding.verdict == "bad" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+COMMANDS = (config, systemd, doctor, backup, restore, upgrade)

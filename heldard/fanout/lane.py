@@ -144,6 +144,7 @@ class Lane:
     async def _drive_queue(self) -> None:
         chunk = [self._queue[n] for n in range(min(CHUNK, len(self._queue)))]
         handled = await self._drive([batch for batch, _ in chunk])
+        self.member.note_ended([batch for batch, _ in chunk[:handled]])
         for _ in range(handled):
             batch, pending = self._queue.popleft()
             self._cursor = max(self._cursor, batch.seq)
@@ -163,6 +164,7 @@ class Lane:
             self._cursor = page[-1].seq
         elif handled:
             self._cursor = wanted[handled - 1].seq
+        self.member.note_ended(wanted[:handled])
         self.member.recheck(wanted[:handled])
 
     async def _drive(self, batches: Sequence[Batch]) -> int:

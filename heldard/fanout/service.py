@@ -28,6 +28,7 @@ from heldard.fanout.watchdog import Watchdog
 from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.sources import Sources
+from heldard.metrics import Meter
 from heldard.plugin import Batch, Consumer, Effects, EventDraft, FrameSource
 from heldard.supervisor import Supervisor
 
@@ -205,6 +206,12 @@ class Member:
         """Failures in a row, of one kind, that quarantine the consumer."""
         return self.fanout.settings.quarantine_failures
 
+    def note_ended(self, batches: Sequence[Batch]) -> None:
+        """For the figures: these were dealt with, and committed, just now."""
+        now_ms = self.fanout.clock.now_ms()
+        for batch in batches:
+            self.fanout.meter.consumed(self.consumer.name, batch.received_ms, now_ms)
+
     def note_success(self, batches: int) -> None:
         self.delivered += batches
         self._in_a_row = 0
@@ -317,6 +324,7 @@ class Fanout:
         self.on_actions: Callable[[], None] = lambda: None
         self.on_batch: Callable[[Batch], None] | None = None
         self.evidence_lost = 0
+        self.meter = Meter()
         self._sources = sources
         self._supervisor = supervisor
         self._members: dict[str, Member] = {}

@@ -26,6 +26,7 @@ from heldard.ingest import frame_id as frame_ids
 from heldard.ingest.log import AT, WORKER_SPACE, LogEntry, append, frame_text, label_mask, provenance_of
 from heldard.ingest.model import MAX_DETECTIONS, BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.sources import Channel, Source, Sources
+from heldard.metrics import Meter
 from heldard.plugin import Batch, Detection, EventDraft, FrameSource, Severity
 from heldard.tasks.service import Tasks
 
@@ -80,6 +81,7 @@ class Ingest:
         self._clock = clock
         self._wait_s = settings.fanout_wait_ms / 1000
         self.check_room: Callable[[], None] = lambda: None
+        self.meter = Meter()
 
     def reconfigure(self, settings: IngestSettings) -> None:
         """Take up settings that can change while the daemon runs."""
@@ -177,9 +179,12 @@ class Ingest:
             return
         seq, fresh, event_seq = outcome.value
         if not fresh:
+            self.meter.duplicates += 1
             admission.answer(Receipt(0, ticketed=checked.ticketed, seq=seq, duplicate=True))
             return
         admission.seq = seq
+        now_ms = self._clock.now_ms()
+        self.meter.committed(checked.captured_ms, checked.received_ms, now_ms, len(checked.detections))
         if event_seq is not None and admission.entry.event is not None:
             self._events.announce([(event_seq, admission.entry.event)])
         prompt = self._fanout.offer(self._batch(checked, seq, admission.at_ms), admission.delivered)
