@@ -146,9 +146,9 @@ def look_at_database(database: Path, settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "database", f"sound, {size // MIB} MiB of {settings.retention.max_db_mb}")
     if unfinished > 1000:
         yield Finding("warn", "log", f"{unfinished} batches are not finished", "see heldard consumers list")
-    for name, error in held:
+    for name, reason in held:
         yield Finding(
-            "bad", f"consumer {name}", f"quarantined: {error}", f"mend it, then heldard consumers resume {name}"
+            "bad", f"consumer {name}", f"quarantined: {reason}", f"mend it, then heldard consumers resume {name}"
         )
     if parked:
         yield Finding("warn", "consumers", f"{parked} batches were failed", "heldard consumers list, then redrive")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from pathlib import Path
+
 import msgspec
 from aiohttp import web
 
@@ -9,7 +13,12 @@ from heldard import __version__, keys
 from heldard.api.endpoint import Reply, route
 from heldard.clock import rfc3339
 from heldard.errors import HeldardError
+from heldard.retention.model import DatabaseView, DiskView
+from heldard.sampler import routes as sampler_routes
 from heldard.supervisor import ServiceStatus
+
+INCREMENTAL = 2
+"""What `PRAGMA auto_vacuum` says of a file whose free pages can be given back."""
 
 STARTED_MS = web.AppKey("started_ms", int)
 
@@ -30,8 +39,33 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
 
 
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """Room on the disk and in the database."""
+
+    disk: DiskView
+    database: DatabaseView
+
+
+class Enforcement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of machines. machine_auth: `enforce` or `off`."""
+
+    machine_auth: str
+    ingest_provenance: str
+    frame_tickets_required: bool
+
+
+class SystemDatabase(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the database is and may become. incremental: freed pages can be given back without a rebuild."""
+
+    db_bytes: int
+    used_bytes: int
+    max_db_bytes: int
+    max_db_gb: float
+    incremental: bool
+
+
 class System(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs and how it does."""
+    """What runs and how it does. samplers: streams by state. tasks_enabled: of enabled cameras."""
 
     name: str
     version: str
@@ -40,6 +74,23 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     cameras_total: int
     services: list[ServiceStatus]
     writer_waiting: int
+    tasks_enabled: int
+    samplers: dict[str, int]
+    storage: Storage
+    disk_health_ok: bool
+    resident_bytes: int
+    open_files: int
+    enforcement: Enforcement
+
+
+def resident_bytes() -> int:
+    """Memory this process holds, from `/proc`."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    """File descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 @route("GET", "/healthz", capability=None, tag="health")
@@ -71,6 +122,9 @@ async def system(request: web.Request) -> System:
     """What runs and how it does."""
     app = request.app
     started_ms = app[STARTED_MS]
+    settings, retention = app[keys.SETTINGS], app[keys.RETENTION]
+    disk = retention.guard.view()
+    states = Counter(status.state for status in app[sampler_routes.SAMPLER].status())
     return System(
         name=app[keys.SETTINGS].server.site_name,
         version=__version__,
@@ -79,7 +133,32 @@ async def system(request: web.Request) -> System:
         cameras_total=len(app[keys.CAMERAS].all()),
         services=app[keys.SUPERVISOR].status(),
         writer_waiting=app[keys.DB].writer.waiting,
+        tasks_enabled=len(app[keys.TASKS].active()),
+        samplers={str(state): count for state, count in sorted(states.items())},
+        storage=Storage(disk=disk, database=await retention.size()),
+        disk_health_ok=not disk.low,
+        resident_bytes=resident_bytes(),
+        open_files=open_files(),
+        enforcement=Enforcement(
+            machine_auth="enforce" if settings.auth.enabled else "off",
+            ingest_provenance=settings.ingest.provenance,
+            frame_tickets_required=settings.ingest.provenance == "enforce",
+        ),
     )
 
 
-ROUTES = (healthz, readyz, site, system)
+@route("GET", "/api/v1/system/db", capability="system:read")
+async def system_db(request: web.Request) -> SystemDatabase:
+    """How large the database is and may become."""
+    size = await request.app[keys.RETENTION].size()
+    mode = await request.app[keys.DB].fetch_one("PRAGMA auto_vacuum")
+    return SystemDatabase(
+        db_bytes=size.db_bytes,
+        used_bytes=size.used_bytes,
+        max_db_bytes=size.max_bytes,
+        max_db_gb=size.max_bytes / 1024**3,
+        incremental=mode is not None and mode[0] == INCREMENTAL,
+    )
+
+
+ROUTES = (healthz, readyz, site, system, system_db)

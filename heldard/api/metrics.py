@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections import Counter
-from pathlib import Path
 
 from aiohttp import web
 
 from heldard import __version__, keys
 from heldard.api.endpoint import route
-from heldard.api.health import STARTED_MS
+from heldard.api.health import STARTED_MS, open_files, resident_bytes
 from heldard.clock import parse_rfc3339
 from heldard.fanout.service import Member
 from heldard.metrics import Exposition
@@ -20,7 +18,6 @@ from heldard.sampler.model import SamplerStatus
 
 STATES = ("connecting", "sampling", "stalled", "offline", "error", "stopped", "budget_exhausted")
 PLUGIN_STATES = ("active", "refused", "disabled")
-MIB = 1024 * 1024
 
 
 @route("GET", "/metrics", capability="system:read", unscoped=True, tag="health")
@@ -61,15 +58,6 @@ def _process(app: web.Application, told: Exposition) -> None:
         told.add("heldard_services", count, state)
 
 
-def resident_bytes() -> int:
-    """Memory this process holds, from `/proc`."""
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def _requests(app: web.Application, told: Exposition) -> None:
     meter = app[keys.METER]
     for labels, count in sorted(meter.requests.items()):
@@ -81,7 +69,7 @@ def _requests(app: web.Application, told: Exposition) -> None:
 
 def _cameras(app: web.Application, told: Exposition) -> None:
     told.add("heldard_cameras", len(app[keys.CAMERAS].all()))
-    told.add("heldard_tasks_enabled", sum(1 for _ in app[keys.TASKS].active()))
+    told.add("heldard_tasks_enabled", len(app[keys.TASKS].active()))
     told.add("heldard_frame_ring_bytes", app[keys.FRAMES].size_bytes)
     told.add("heldard_evidence_lost_total", app[keys.FANOUT].evidence_lost)
     for status in app[sampler_routes.SAMPLER].status():
@@ -162,7 +150,7 @@ async def _storage(app: web.Application, told: Exposition) -> None:
     told.add("heldard_disk_reserve_bytes", disk.reserve_bytes)
     told.add("heldard_disk_low", int(disk.low))
     told.add("heldard_disk_refused_total", retention.guard.refused)
-    size = await retention.store.size(retention.settings.max_db_mb * MIB)
+    size = await retention.size()
     told.add("heldard_database_bytes", size.db_bytes)
     told.add("heldard_database_used_bytes", size.used_bytes)
     told.add("heldard_database_max_bytes", size.max_bytes)

@@ -22,7 +22,7 @@ from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.sources import Sources
 from heldard.plugin import EventDraft, Severity
 from heldard.retention.disk import MIB, DiskGuard
-from heldard.retention.model import Figures
+from heldard.retention.model import DatabaseView, Figures
 from heldard.retention.store import STEP_ROWS, RetentionStore
 
 HOUR_MS = 3_600_000
@@ -77,6 +77,9 @@ class Retention:
     @property
     def store(self) -> RetentionStore:
         return self._store
+
+    async def size(self) -> DatabaseView:
+        return await self._store.size(self._settings.max_db_mb * MIB)
 
     @property
     def settings(self) -> RetentionSettings:

@@ -82,6 +82,23 @@ async def test_unknown_paths_are_one_series_however_many_there_are(client: Clien
     assert found['heldard_http_requests_total{method="other",route="none",status="404"}'] == 5
 
 
+async def test_system_tells_of_room_streams_and_what_is_enforced(client: Client) -> None:
+    async with client.get("/api/v1/system") as answer:
+        system = await answer.json()
+    assert system["storage"]["disk"]["free_bytes"] > 0
+    assert system["storage"]["database"]["used_bytes"] > 0
+    assert system["disk_health_ok"] is True
+    assert system["enforcement"] == {
+        "machine_auth": "off",
+        "ingest_provenance": "warn",
+        "frame_tickets_required": False,
+    }
+    assert system["resident_bytes"] > 1_000_000
+    async with client.get("/api/v1/system/db") as answer:
+        database = await answer.json()
+    assert (database["max_db_gb"], database["incremental"]) == (4.0, True)
+
+
 async def test_other_parts_can_tell_figures_of_their_own(client: Client) -> None:
     async def webhooks(told: Exposition) -> None:
         told.add("heldard_webhook_lag_events", 7, 'a "quoted"\nname\\')
