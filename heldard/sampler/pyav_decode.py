@@ -21,6 +21,7 @@ from heldard.sampler.pacing import Pacing
 SEEN_FD, CONTROL_FD = 3, 4
 REPORT_S = 0.5
 GUESSED_INTERVAL_S = 0.04
+ENCODER_TIME_BASE = Fraction(1, 30)
 CLOCK_SET_S = 10.0
 """A time stamp this far back is a new clock, not a picture out of order."""
 MAX_FAILURES = 250
@@ -66,6 +67,7 @@ class Session:
         self.timeline = Timeline()
         self.arrived: dict[int | None, int] = {}
         self.failures = 0
+        self.written = 0
         self.lines: list[str] = []
         self.reported = 0.0
         self.size = (0, 0)
@@ -143,7 +145,9 @@ class Session:
         scaled = self.reformatter.reformat(
             picture, width=self.encoder.width, height=self.encoder.height, format="yuvj420p", interpolation="BICUBIC"
         )
-        scaled.pts = captured_ms
+        self.written += 1
+        # The encoder demands times that rise, and PyAV converts them to its time base.
+        scaled.time_base, scaled.pts = ENCODER_TIME_BASE, self.written
         for encoded in self.encoder.encode(scaled):
             jpeg = bytes(encoded)
             head = f"--\r\nContent-length: {len(jpeg)}\r\nX-captured-ms: {captured_ms}\r\n\r\n"
@@ -155,7 +159,7 @@ class Session:
         encoder.width = min(self.width, picture.width)
         encoder.height = max(2, round(picture.height * encoder.width / picture.width / 2) * 2)
         encoder.pix_fmt = "yuvj420p"
-        encoder.framerate = Fraction(1000)
+        encoder.time_base = ENCODER_TIME_BASE
         encoder.thread_count = 1
         encoder.qmin = encoder.qmax = self.job["jpeg_quality"]
         return encoder
