@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from heldard import __version__, operate
+from heldard import __version__, operate, plugin_cli
 from heldard.auth.cli import api_keys, users
 from heldard.cli_options import config_options, read_config
 from heldard.demo.cli import demo
@@ -54,7 +54,7 @@ def main() -> None:
     """A perception kernel for boxes with cameras."""
 
 
-for _command in operate.COMMANDS:
+for _command in (*operate.COMMANDS, *plugin_cli.COMMANDS):
     main.add_command(_command)
 
 
@@ -75,23 +75,6 @@ def serve(config_file: Path | None, data_dir: Path | None, host: str | None, por
     settings = read()
     logs.configure(settings.logs)
     asyncio.run(run(settings, read))
-
-
-@main.group()
-def plugins() -> None:
-    """Look at installed plugins."""
-
-
-@plugins.command("list")
-@config_options
-def list_plugins(config_file: Path | None, data_dir: Path | None) -> None:
-    """Every plugin found, with its state."""
-    from heldard.plugins import discover
-
-    settings = read_config(config_file, data_dir)
-    for plugin in sorted(discover(settings.plugins.disabled), key=lambda plugin: plugin.name):
-        version = plugin.info.version if plugin.info else "-"
-        click.echo(f"{plugin.name:<20} {version:<10} {plugin.state:<9} {plugin.reason or ''}".rstrip())
 
 
 @main.group()

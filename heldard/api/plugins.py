@@ -119,7 +119,7 @@ async def table_sizes(db: Database, plugin: Plugin) -> list[TableSize]:
 
 async def _size(db: Database, table: str) -> TableSize:
     size = await db.fetch_one(
-        "SELECT coalesce(sum(pgsize), 0) AS size FROM dbstat WHERE aggregate AND name IN "
+        "SELECT coalesce(sum(pgsize), 0) AS size FROM dbstat WHERE name IN "
         "(SELECT name FROM sqlite_master WHERE tbl_name = ?)",
         (table,),
     )

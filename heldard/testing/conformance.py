@@ -69,7 +69,7 @@ class PluginConformance:
     generated: ClassVar[frozenset[str]] = frozenset()
     """Columns left out of the comparison besides `created_ms` and the like: what depends on when it was written."""
 
-    crash_points: ClassVar[int] = 12
+    crash_points: ClassVar[int] = 8
     """How many of the places where a crash could happen are tried, spread evenly."""
 
     linger_s: ClassVar[float] = 60.0
