@@ -6,19 +6,22 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
+from msgspec.structs import replace
 
 from heldard.plugin import Batch, Consumer, Effects, Tx
 from heldard_anpr.decisions.recorder import Recorder
 from heldard_anpr.engine.intake import seen
-from heldard_anpr.engine.model import CameraState, Decided, Ended, Noted, Outcome, Visit
+from heldard_anpr.engine.model import CameraState, Decided, Ended, Noted, Outcome, Read, Visit
 from heldard_anpr.engine.visits import advance, observe
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Visit)
+_VISIT = msgspec.msgpack.Decoder(Visit)
+_VOTES = msgspec.msgpack.Decoder(tuple[Read, ...])
+_VOTES_OF = "/votes"
 
 
 class AnprConsumer(Consumer):
-    """One open visit is one blob of state, so a batch writes only the visits it changed."""
+    """One open visit is two blobs of state: itself, and its votes, which are larger and change less often."""
 
     name = "anpr"
     task_types = frozenset({"anpr"})
@@ -28,10 +31,15 @@ class AnprConsumer(Consumer):
         self.states: dict[str, CameraState] = {}
 
     def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
-        visits = sorted(
-            (_DECODER.decode(blob) for blob in state.values()), key=lambda visit: (visit.started_ms, visit.id)
+        visits = (
+            replace(
+                _VISIT.decode(blob), votes=_VOTES.decode(state[key + _VOTES_OF]) if key + _VOTES_OF in state else ()
+            )
+            for key, blob in state.items()
+            if not key.endswith(_VOTES_OF)
         )
-        self.states[camera_id] = CameraState({visit.id: visit for visit in visits})
+        in_order = sorted(visits, key=lambda visit: (visit.started_ms, visit.id))
+        self.states[camera_id] = CameraState({visit.id: visit for visit in in_order})
 
     def consume(self, batch: Batch, effects: Effects) -> None:
         shown = seen(batch, self.recorder.settings.direction_of(batch.camera_id))
@@ -54,10 +62,14 @@ class AnprConsumer(Consumer):
               site_id: str | None, effects: Effects) -> None:  # fmt: skip
         self.states[camera_id] = after
         for visit_id, visit in after.visits.items():
-            if before.visits.get(visit_id) is not visit:
-                effects.put_state(visit_id, _ENCODER.encode(visit))
+            known = before.visits.get(visit_id)
+            if known is not visit:
+                effects.put_state(visit_id, _ENCODER.encode(replace(visit, votes=())))
+            if visit.votes is not (known.votes if known is not None else ()):
+                effects.put_state(visit_id + _VOTES_OF, _ENCODER.encode(visit.votes))
         for visit_id in before.visits.keys() - after.visits.keys():
             effects.put_state(visit_id, None)
+            effects.put_state(visit_id + _VOTES_OF, None)
         for outcome in outcomes:
             effects.transact(self._work(outcome, site_id, effects))
 

@@ -68,7 +68,8 @@ def _decision(made: dict[str, Any]) -> list[str]:
     title = "decision" if record["amends"] is None else f"amendment of {record['amends']}"
     lines = [
         f"  {title} at {made['at']}: {record['plate']}, {RULE[record['rule']]}",
-        f"    votes {record['votes']:g} of {record['min_votes']:g}, confidence {record['confidence']:.3f}, "
+        f"    votes {record['votes']:g} of {record['min_votes']:g}, confidence {record['confidence']:.3f} "
+        f"(weakest character {record['weakest']:.3f}), "
         f"certainty {record['certainty']:.4f}, runner-up {record['runner_up'] or '-'} (margin {record['margin']:.3f})",
     ]
     for column in record["columns"]:

@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reuse_gap_s: Annotated[float, Meta(ge=0, le=600, description="Pause after which a track may be another car")] = 3.0
     repeat_s: Annotated[float, Meta(ge=0, le=86400, description="The same plate again is the same event")] = 300.0
     open_confidence: Annotated[Share, Meta(description="Mean confidence an opening needs")] = 0.9
+    open_weakest: Annotated[Share, Meta(description="The same of its least confident character")] = 0.8
     open_certainty: Annotated[Share, Meta(description="Probability of the plate an opening needs")] = 0.99
     notice_distance: Annotated[float, Meta(ge=0, le=2, description="Listed plates this near are a notice")] = 1.0
     open_reach: Annotated[
@@ -116,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             visit_gap_ms=round(self.visit_gap_s * 1000),
             reuse_gap_ms=round(self.reuse_gap_s * 1000),
             open_confidence=self.open_confidence,
+            open_weakest=self.open_weakest,
             open_certainty=self.open_certainty,
         )
 

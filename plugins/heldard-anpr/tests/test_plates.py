@@ -8,7 +8,7 @@ import pytest
 from heldard_anpr.plates import confusion
 from heldard_anpr.plates.confusion import Confusions, learned, shipped
 from heldard_anpr.plates.formats import Formats, expand, fits, formats, regions
-from heldard_anpr.plates.matching import compare, keys
+from heldard_anpr.plates.matching import compare, keys, within
 from heldard_anpr.plates.normal import normalise
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,6 +153,12 @@ def test_plates_within_two_edits_share_a_key(plate: str, data: st.DataObject) ->
             other[place] = "Z"
     if len(plate) > 2 and len(other) > 2:
         assert keys(plate) & keys("".join(other))
+
+
+@given(PLATES, PLATES, st.floats(0, 3))
+def test_within_is_compare_with_a_limit(read: str, listed: str, limit: float) -> None:
+    whole = compare(read, listed, shipped(), Formats())
+    assert within(read, listed, limit, shipped(), Formats()) == (whole if whole.distance <= limit else None)
 
 
 def test_a_confusion_is_nearer_than_another_character_and_nearest_where_it_cannot_be() -> None:

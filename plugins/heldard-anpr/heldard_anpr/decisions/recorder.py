@@ -408,6 +408,7 @@ class Entry:
             "votes": consensus.votes,
             "min_votes": self.recorder.rules.min_votes,
             "confidence": round(consensus.confidence, 4),
+            "weakest": round(consensus.weakest, 4),
             "certainty": round(consensus.certainty, 6),
             "strict": self.decided.strict,
             "runner_up": None if hidden else consensus.runner_up,

@@ -16,7 +16,7 @@ Rule = Literal["votes", "agreement", "visit_end"]
 VOTES_KEPT = 32
 """Readings of one visit that take part in its vote; a better one takes the place of the weakest."""
 
-READS_NOTED = 256
+READS_NOTED = 64
 """Readings of one visit that are written down; later ones are only counted."""
 
 VISITS_OPEN = 64
@@ -32,7 +32,8 @@ class Rules(msgspec.Struct, frozen=True):
     floor: reads below do not vote. min_votes: full votes that every character needs. agree_ms and agree_votes: or
     this much time without another plate leading, and these votes. visit_gap_ms: unseen for so long, a visit is over.
     reuse_gap_ms: a track unseen for so long that comes back with another plate is another vehicle. open_confidence,
-    open_certainty: what a decision needs to be strict, that is, good enough to open a gate. missing_confidence: of a
+    open_weakest (of the least confident character), open_certainty: what a decision needs to be strict, that is, good
+    enough to open a gate. missing_confidence: of a
     read that brings none; native_confidence: the same for a camera's own reader.
     """
 
@@ -44,6 +45,7 @@ class Rules(msgspec.Struct, frozen=True):
     visit_gap_ms: int = 10_000
     reuse_gap_ms: int = 3000
     open_confidence: float = 0.9
+    open_weakest: float = 0.8
     open_certainty: float = 0.99
     join_distance: float = 1.0
     missing_confidence: float = 0.5

@@ -34,9 +34,12 @@ from heldard_anpr.engine.model import (
     Visit,
 )
 from heldard_anpr.engine.voting import Consensus, Vote, decide, edit_distance, same_plate
-from heldard_anpr.plates.matching import compare
+from heldard_anpr.plates.matching import within
 
 _EPSILON = 1e-6
+
+JOIN_EDITS = 2
+"""A read joins a visit over a switched track id only within so many edits, however cheap they are."""
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ def _assign(visits: dict[str, Visit], seen: Seen, rules: Rules) -> list[tuple[Vi
     """Which visit each sighting belongs to. Two tracks in one frame are two vehicles."""
     groups: dict[str, tuple[Visit, list[Sighting]]] = {}
     by_track = {track: visit for visit in visits.values() for track in visit.tracks}
-    tracked = {visit.id for track, visit in by_track.items() if any(s.track == track for s in seen.sightings)}
+    tracked = {by_track[s.track].id for s in seen.sightings if s.track in by_track}
     order = sorted(seen.sightings, key=lambda s: (s.track not in by_track, s.track is None, s.index))
     for sighting in order:
         if sighting.track is None and not sighting.text:
@@ -170,14 +173,17 @@ def _near(free: list[Visit], sighting: Sighting, rules: Rules) -> Visit | None:
     """The open visit whose plate this may be: a tracker that lost the vehicle gives it a new id."""
     if not sighting.text:
         return None
+    ballot = rules.ballot
     found: list[tuple[float, str, Visit]] = []
     for visit in free:
         known = visit.look.direction != "unknown" and sighting.direction != "unknown"
         if not visit.lead.plate or (known and visit.look.direction != sighting.direction):
             continue
-        distance = compare(sighting.text, visit.lead.plate, rules.ballot.confusions, rules.ballot.formats).distance
-        if distance <= rules.join_distance:
-            found.append((distance, visit.id, visit))
+        if edit_distance(sighting.text, visit.lead.plate) > JOIN_EDITS:
+            continue
+        match = within(sighting.text, visit.lead.plate, rules.join_distance, ballot.confusions, ballot.formats)
+        if match is not None:
+            found.append((match.distance, visit.id, visit))
     return min(found)[2] if found else None
 
 
@@ -202,10 +208,17 @@ def _take_in(visit: Visit, group: list[Sighting], seen: Seen, rules: Rules) -> t
         voted = voted or noted.fate == "vote"
         if noted.read.number < READS_NOTED:
             outcomes.append(noted)
-    if voted or (visit.verdict and visit.verdict.direction != look.direction):
+    turned = visit.verdict is not None and visit.verdict.direction != look.direction
+    if turned or (voted and not _settled(visit, read_first[0].text)):
         visit, made = _count(visit, seen.at_ms, rules)
         outcomes.extend(made)
     return visit, outcomes
+
+
+def _settled(visit: Visit, text: str) -> bool:
+    """Whether another read of this text can change nothing: the visit is decided on it, strictly."""
+    verdict = visit.verdict
+    return verdict is not None and verdict.strict and text == verdict.plate == visit.lead.plate
 
 
 def _looked(look: Look, sighting: Sighting, seen: Seen) -> Look:
@@ -337,6 +350,7 @@ def _strict(visit: Visit, consensus: Consensus, rule: Rule, rules: Rules) -> boo
         and several
         and consensus.plausible
         and consensus.confidence >= rules.open_confidence - _EPSILON
+        and consensus.weakest >= rules.open_weakest - _EPSILON
         and consensus.certainty >= rules.open_certainty
     )
 

@@ -67,6 +67,7 @@ class Column(msgspec.Struct, frozen=True):
 
 class Consensus(msgspec.Struct, frozen=True):
     """votes: those of its weakest character. confidence: mean over the characters of the votes that agree.
+    weakest: the same of the least confident character.
     certainty: probability that every character is right, if the readings were independent.
     runner_up: the plate with the least sure character replaced by its rival. margin: share of the one less the other.
     members: which of the readings took part. shape: of the site, that the plate fits."""
@@ -75,6 +76,7 @@ class Consensus(msgspec.Struct, frozen=True):
     plausible: bool
     votes: float
     confidence: float
+    weakest: float
     certainty: float
     runner_up: str
     margin: float
@@ -175,6 +177,8 @@ class _Ballots(msgspec.Struct):
 
 def _columns(pivot: str, aligned: Sequence[tuple[_Place, ...]], votes: Sequence[Vote]) -> list[_Ballots]:
     """Columns in order: before each place of the pivot those for extra characters, then the place itself."""
+    if all(len(vote.text) == len(places) == len(pivot) for places, vote in zip(aligned, votes, strict=True)):
+        return [_Ballots([(v.text[at], v.chars[at], v.weight) for v in votes]) for at in range(len(pivot))]
     extra = [0] * (len(pivot) + 1)
     for places in aligned:
         for slot, count in _insertions(places).items():
@@ -222,41 +226,71 @@ def _spread(
 # --- counting --------------------------------------------------------------------------------------------------------
 
 
+class _Heard:
+    """All readings of one character in one column, summed: full votes, weight, weighted confidence, and the log
+    likelihoods of the readings if they are right, wrong, or of something that is not there."""
+
+    __slots__ = ("believed", "extra", "right", "votes", "weight", "wrong")
+
+    def __init__(self) -> None:
+        self.votes = self.weight = self.believed = self.right = self.wrong = self.extra = 0.0
+
+    def add(self, confidence: float, weight: float, full_confidence: float) -> None:
+        right, wrong, extra = _logs(confidence)
+        self.votes += min(1.0, confidence / full_confidence) * weight
+        self.weight += weight
+        self.believed += confidence * weight
+        self.right += weight * right
+        self.wrong += weight * wrong
+        self.extra += weight * extra
+
+
+@functools.lru_cache(maxsize=4096)
+def _logs(confidence: float) -> tuple[float, float, float]:
+    right = min(max(confidence, 0.05), CERTAIN)
+    return math.log(right), math.log(1 - right), _EXTRA + math.log(1.05 - min(confidence, CERTAIN))
+
+
 class _Tally:
     """The count of one column: votes to show, and how well each candidate explains what was read."""
 
     def __init__(self, ballots: _Ballots, ballot: Ballot) -> None:
-        self.entries = ballots.entries
         self.ballot = ballot
-        self.votes: dict[str, float] = {}
-        for read, confidence, weight in self.entries:
-            full = min(1.0, confidence / ballot.full_confidence) * weight
-            self.votes[read] = self.votes.get(read, 0.0) + full
+        self.heard: dict[str, _Heard] = {}
+        for read, confidence, weight in ballots.entries:
+            heard = self.heard.get(read)
+            if heard is None:
+                heard = self.heard[read] = _Heard()
+            heard.add(confidence, weight, ballot.full_confidence)
         self.scores = {true: self._score(true) for true in self._candidates()}
         self.best = self.first()
 
     def _candidates(self) -> list[str]:
-        found = dict.fromkeys([*self.votes, GAP])
+        found = dict.fromkeys([*self.heard, GAP])
         if self.ballot.formats.shapes:
-            for read in list(self.votes):
+            for read in self.heard:
                 found.update(dict.fromkeys(self.ballot.confusions.taken_for(read)))
         return list(found)
 
     def _score(self, true: str) -> float:
-        return sum(weight * self._log_likelihood(read, true, p) for read, p, weight in self.entries)
-
-    def _log_likelihood(self, read: str, true: str, confidence: float) -> float:
-        if true == GAP:
-            return _PRESENT if read == GAP else _EXTRA + math.log(1.05 - min(confidence, CERTAIN))
-        if read == GAP:
-            return _LOST
-        right = min(max(confidence, 0.05), CERTAIN)
-        if read == true:
-            return math.log(right)
-        return math.log((1 - right) * self.ballot.confusions.likelihood(read, true))
+        total = 0.0
+        for read, heard in self.heard.items():
+            if read == GAP:
+                total += heard.weight * (_PRESENT if true == GAP else _LOST)
+            elif true == GAP:
+                total += heard.extra
+            elif read == true:
+                total += heard.right
+            else:
+                total += heard.wrong + heard.weight * math.log(self.ballot.confusions.likelihood(read, true))
+        return total
 
     def _order(self, true: str) -> tuple[float, float, str]:
-        return -round(self.scores[true], 9), -round(self.votes.get(true, 0.0), 9), true
+        return -round(self.scores[true], 9), -round(self._votes(true), 9), true
+
+    def _votes(self, character: str) -> float:
+        heard = self.heard.get(character)
+        return 0.0 if heard is None else heard.votes
 
     def first(self, sign: str | None = None) -> str | None:
         """The best candidate, of those that a shape's sign allows; without a sign, of all."""
@@ -280,19 +314,22 @@ class _Tally:
         return Column(winner, self._shown(winner, sign), weights[winner] / sum(weights.values()), second)
 
     def _shown(self, winner: str, sign: str | None) -> dict[str, float]:
-        shown = dict(self.votes)
-        for read in self.votes:
+        shown = {read: heard.votes for read, heard in self.heard.items()}
+        for read, heard in self.heard.items():
             if self._mistaken(read, winner, sign):
-                shown[winner] = shown.get(winner, 0.0) + shown[read]
+                shown[winner] = shown.get(winner, 0.0) + heard.votes
         return {character: round(count, 3) for character, count in sorted(shown.items())}
 
     def confidence_of(self, column: Column, sign: str | None) -> float:
         """Mean confidence of the readings that agree with the winner, by weight; 0 when none does. A reading that the
         shape forbids here and that is confusable with the winner agrees as far as the winner is sure."""
-        agreeing = [(p, w) for read, p, w in self.entries if read == column.winner]
-        agreeing += [(p * column.share, w) for read, p, w in self.entries if self._mistaken(read, column.winner, sign)]
-        total = sum(w for _, w in agreeing)
-        return sum(p * w for p, w in agreeing) / total if total else 0.0
+        believed = weight = 0.0
+        for read, heard in self.heard.items():
+            agrees = 1.0 if read == column.winner else column.share if self._mistaken(read, column.winner, sign) else 0
+            if agrees:
+                believed += heard.believed * agrees
+                weight += heard.weight
+        return believed / weight if weight else 0.0
 
     def _mistaken(self, read: str, winner: str, sign: str | None) -> bool:
         """Whether `read` cannot stand here, and is what readers make of the winner."""
@@ -312,12 +349,14 @@ def _consensus(tallies: list[_Tally], members: tuple[int, ...], ballot: Ballot) 
     present = [row for row in kept if row[1].winner]
     weakest = min(range(len(columns)), key=lambda at: (columns[at].share, at))
     rival = "".join(c.second if at == weakest else c.winner for at, c in enumerate(columns))
+    believed = [tally.confidence_of(column, sign) for tally, column, sign in present]
     certainty = math.prod(column.share for column in columns)
     return Consensus(
         plate=plate,
         plausible=ballot.formats.plausible(plate),
         votes=round(min((c.votes.get(c.winner, 0.0) for _, c, _ in present), default=0.0), 6),
-        confidence=sum(t.confidence_of(c, sign) for t, c, sign in present) / max(1, len(present)),
+        confidence=sum(believed) / max(1, len(believed)),
+        weakest=min(believed, default=0.0),
         certainty=certainty,
         runner_up=rival,
         margin=2 * columns[weakest].share - 1,

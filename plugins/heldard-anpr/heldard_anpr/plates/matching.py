@@ -56,12 +56,43 @@ def compare(read: str, listed: str, confusions: Confusions, formats: Formats) ->
     if read == listed:
         return Match(0.0, ())
     shape = formats.shape_of(listed)
+    if len(read) == len(listed) and (swapped := _in_place(read, listed, shape, confusions)) is not None:
+        return swapped
     rows, columns = len(read) + 1, len(listed) + 1
     best = [[float(i + j) * GAP_COST for j in range(columns)] for i in range(rows)]
     for i, j in itertools.product(range(1, rows), range(1, columns)):
         pair = _pair_cost(read[i - 1], listed[j - 1], j - 1, shape, confusions)
         best[i][j] = min(best[i - 1][j - 1] + pair, best[i - 1][j] + GAP_COST, best[i][j - 1] + GAP_COST)
     return Match(round(best[-1][-1], 3), _walk_back(read, listed, best, shape, confusions))
+
+
+def within(read: str, listed: str, limit: float, confusions: Confusions, formats: Formats) -> Match | None:
+    """`compare`, or None when the distance is over `limit`; much quicker when it is far over."""
+    if limit < 2 * GAP_COST:
+        # Texts whose lengths differ by two need two gaps; texts of one length that need a gap need two.
+        if abs(len(read) - len(listed)) * GAP_COST > limit:
+            return None
+        if len(read) == len(listed) <= LENGTH_LIMIT:
+            found = _in_place(read, listed, formats.shape_of(listed), confusions)
+            return found if found is not None and found.distance <= limit else None
+    match = compare(read, listed, confusions, formats)
+    return match if match.distance <= limit else None
+
+
+def _in_place(read: str, listed: str, shape: str | None, confusions: Confusions) -> Match | None:
+    """Texts of one length compared place by place; None where lost and extra characters may be cheaper, of which there
+    would be at least one each."""
+    found: list[Substitution] = []
+    total = 0.0
+    for at, (one, other) in enumerate(zip(read, listed, strict=True)):
+        if one == other:
+            continue
+        cost = _pair_cost(one, other, at, shape, confusions)
+        total += cost
+        if total > 2 * GAP_COST:
+            return None
+        found.append(Substitution(at, one, other, confusions.confusable(one, other), round(cost, 3)))
+    return Match(round(total, 3), tuple(found))
 
 
 def _pair_cost(read: str, listed: str, position: int, shape: str | None, confusions: Confusions) -> float:

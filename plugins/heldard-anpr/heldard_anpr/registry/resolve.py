@@ -16,7 +16,7 @@ import msgspec
 
 from heldard.plugin import Tx
 from heldard_anpr.engine.model import Direction, Rules
-from heldard_anpr.plates.matching import Match, Substitution, compare, keys
+from heldard_anpr.plates.matching import Match, Substitution, keys, within
 from heldard_anpr.registry import store
 from heldard_anpr.registry.model import Window
 
@@ -139,8 +139,8 @@ def near_plates(tx: Tx, plate: str, rules: Rules, distance: float, *, exact: boo
     )
     found: list[Near] = []
     for list_name, entry_id, listed in tx.execute(query, wanted):
-        match = compare(plate, listed, rules.ballot.confusions, rules.ballot.formats)
-        if (match.exact and not exact) or match.distance > distance:
+        match = within(plate, listed, distance, rules.ballot.confusions, rules.ballot.formats)
+        if match is None or (match.exact and not exact):
             continue
         kind = _active_kind(tx, list_name, entry_id)
         if kind is not None:
