@@ -47,7 +47,6 @@ class ZoneConsumer(Consumer):
     def __init__(self, ctx: PluginContext, timezone: str) -> None:
         self._ctx = ctx
         self._store = store.Store(ctx)
-        self._late_ms = round(ctx.settings.late_seconds * 1000)
         self.timezone = timezone
         self.cameras: dict[str, Watched] = {}
 
@@ -64,7 +63,6 @@ class ZoneConsumer(Consumer):
 
     def tick(self, camera_id: str, now_ms: int, effects: Effects) -> None:
         camera = self.cameras[camera_id]
-        now_ms -= self._late_ms
         if camera.is_new:
             self._begin(camera, now_ms, effects)
         if camera.state.next_due < now_ms:
@@ -78,7 +76,7 @@ class ZoneConsumer(Consumer):
 
     def redraw(self, camera: Watched, rows: Sequence[ZoneRow], effects: Effects) -> None:
         """Other zones from here on. The rows themselves are the caller's to write."""
-        at = max(effects.at_ms - self._late_ms, camera.state.now)
+        at = max(effects.at_ms, camera.state.now)
         if camera.is_new:
             self._begin(camera, at, effects)
         known = {row.number: row for row in camera.rows}

@@ -8,14 +8,6 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    late_seconds: Annotated[
-        float,
-        msgspec.Meta(
-            ge=0, le=60,
-            description="How long after an event is due the clock alone raises it: detections of that moment may still "
-            "be on their way.",
-        ),
-    ] = 1.0  # fmt: skip
     timezone: Annotated[
         str | None,
         msgspec.Meta(description="Time zone of schedules, such as Europe/Berlin; the site's own when not set."),
