@@ -57,6 +57,11 @@ from heldard.leases import routes as lease_routes
 from heldard.leases.service import Leases
 from heldard.leases.store import LeaseStore
 from heldard.metrics import Meter
+from heldard.outgoing import routes as outgoing_routes
+from heldard.outgoing.service import EVENT_TYPES as WEBHOOK_EVENTS
+from heldard.outgoing.service import Webhooks
+from heldard.outgoing.store import WebhookStore
+from heldard.outgoing.stream import Streams
 from heldard.plugin import Batch, EventDraft
 from heldard.plugin_context import KernelContext, KernelParts
 from heldard.plugins import (
@@ -112,6 +117,7 @@ async def build(
         await _access(app, settings, clock)
         await _path_of_data(app, settings, clock)
         await _bounds(app, settings, clock)
+        await _outgoing(app, settings, clock)
         await _plugins(app, settings, found)
         _routes(app)
     except BaseException:
@@ -214,6 +220,18 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
     )
 
 
+async def _outgoing(app: web.Application, settings: Settings, clock: Clock) -> None:
+    """Events on their way out."""
+    events, outgoing = app[keys.EVENTS], settings.outgoing
+    await events.register(WEBHOOK_EVENTS)
+    seal = Seal(load_key(settings.data_dir, os.environ))
+    app[outgoing_routes.STREAMS] = Streams(events, outgoing.max_stream_clients, outgoing.heartbeat_s)
+    app[outgoing_routes.WEBHOOKS] = Webhooks(
+        WebhookStore(app[keys.DB]), events, seal, clock, app[keys.SUPERVISOR], outgoing, app[keys.METER]
+    )
+    await app[outgoing_routes.WEBHOOKS].load()
+
+
 async def _ticket(request: web.Request, camera_id: str, task_id: str, captured_ms: int) -> str | None:
     return request.app[keys.LEASES].mint(request[PRINCIPAL].id, camera_id, task_id, captured_ms)
 
@@ -295,8 +313,7 @@ def _parts(app: web.Application, settings: Settings) -> KernelParts:
 def _kernel_routes() -> list[Endpoint]:
     modules = (
         health, metrics, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes,
-        frame_routes,
-        media, ingest_routes, fanout_routes, event_routes, page,
+        frame_routes, media, ingest_routes, fanout_routes, event_routes, outgoing_routes, page,
     )  # fmt: skip
     return [endpoint for module in modules for endpoint in module.ROUTES]
 
@@ -318,6 +335,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await app[keys.FANOUT].start()
     await app[keys.ACTIONS].start()
     supervisor.start("retention", app[keys.RETENTION].run)
+    await app[outgoing_routes.WEBHOOKS].start()
     supervisor.start("auth.refresh", app[keys.ACCESS].keep_fresh)
     for plugin in everything.active:
         for service in app[BROUGHT][plugin.name].services:
@@ -332,6 +350,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
             await app[keys.FANOUT].drain()
     except TimeoutError:
         log.warning("drain_cut_short", note="what is left is finished at the next start")
+    await app[outgoing_routes.WEBHOOKS].stop()
     await supervisor.stop()
     for plugin in everything.active:
         await everything.tell_one(plugin, "heldard_on_stop", ctx=app[CONTEXTS][plugin.name])

@@ -122,6 +122,24 @@ class AuthSettings(Section, frozen=True, kw_only=True):
     login_lockout_min: Annotated[int, Meta(ge=1, le=10_080, description="How long a lockout lasts.")] = 15
 
 
+class OutgoingSettings(Section, frozen=True, kw_only=True):
+    """Events on their way out: webhooks and live streams."""
+
+    allow_private: Annotated[bool, Meta(description="Webhooks may go to private and loopback addresses.")] = False
+    max_webhooks: Annotated[int, Meta(ge=0, le=1000, description="Targets there may be.")] = 32
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Seconds a target may take to answer.")] = 10.0
+    give_up_hours: Annotated[
+        int, Meta(ge=1, le=720, description="How long an event is tried before it is put aside as dead.")
+    ] = 72
+    coalesce_s: Annotated[
+        int, Meta(ge=0, le=3600, description="Of alike events by workers, one in so many seconds is sent; 0: all.")
+    ] = 10
+    max_stream_clients: Annotated[int, Meta(ge=0, le=1000, description="Live event streams at once.")] = 32
+    heartbeat_s: Annotated[
+        float, Meta(gt=0, le=300, description="A silent stream says this often that it lives.")
+    ] = 15.0
+
+
 class RetentionSettings(Section, frozen=True, kw_only=True):
     """How long things are kept, and how much room they may take. Old rows go in small steps beside ingest."""
 
@@ -178,6 +196,7 @@ class Settings(Section, frozen=True, kw_only=True):
     fanout: FanoutSettings = FanoutSettings()
     sampler: SamplerSettings = SamplerSettings()
     auth: AuthSettings = AuthSettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
     retention: RetentionSettings = RetentionSettings()
     logs: LogSettings = LogSettings()
     plugins: PluginSettings = PluginSettings()

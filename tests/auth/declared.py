@@ -59,6 +59,14 @@ KERNEL = {
     "POST /api/v1/consumers/{name}/resume": ("registry:manage", "box"),
     "GET /api/v1/events": ("events:read", "filtered"),
     "GET /api/v1/events/types": ("events:read", "filtered"),
+    "GET /api/v1/events/stream": ("events:read", "filtered"),
+    "GET /api/v1/webhooks": ("events:read", "box"),
+    "POST /api/v1/webhooks": ("registry:manage", "box"),
+    "PATCH /api/v1/webhooks/{webhook_id}": ("registry:manage", "box"),
+    "DELETE /api/v1/webhooks/{webhook_id}": ("registry:manage", "box"),
+    "POST /api/v1/webhooks/{webhook_id}/test": ("registry:manage", "box"),
+    "GET /api/v1/webhooks/{webhook_id}/deliveries": ("events:read", "box"),
+    "POST /api/v1/webhooks/{webhook_id}/resend": ("registry:manage", "box"),
 }
 
 ZONES = {
