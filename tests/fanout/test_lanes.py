@@ -86,7 +86,7 @@ async def send(kernel: Kernel, count: int, camera: str = "gate", **fields: Any) 
 async def until(condition: Callable[[], bool]) -> None:
     """For what happens while a consumer is busy: the kernel does not come to rest before it is done."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - whatever it is, it is looked at from outside
+        while not condition():
             await asyncio.sleep(0.002)
 
 
