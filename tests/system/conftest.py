@@ -29,6 +29,7 @@ class Manager:
         self.config.write_text("")
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self.headers: dict[str, str] = {}
         self._address = str(folder / "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._address)
@@ -87,13 +88,22 @@ class Manager:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
+        request = urllib.request.Request(
+            self.url + path, data, {"content-type": "application/json"} | self.headers, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
+
+    def wait_until_answered(self, method: str, path: str, timeout_s: float = 20.0) -> None:
+        """Until the daemon answers with a 2xx: it notices new keys within seconds."""
+        until = time.monotonic() + timeout_s
+        while self.call(method, path)[0] >= 300:
+            assert time.monotonic() < until
+            time.sleep(0.2)
 
     def close(self) -> None:
         if self.process is not None:
