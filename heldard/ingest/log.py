@@ -36,16 +36,19 @@ FRAME_KEY = slice(2, 4)
 AT = 4
 """Where a batch's tuple has the parts that are looked at before it is written: (channel, frame), and trusted time."""
 
+COLUMNS = 8
+"""Columns of a detection beside its number: label, confidence, x, y, w, h, track, attributes."""
+
 ROWS_AT_ONCE = 50
 """Detections one statement inserts. Each statement gives the interpreter's lock away and has to win it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A batch ready to be written: everything interned, one tuple per detection."""
+    """A batch ready to be written: everything interned. detections: their columns one after the other, in order."""
 
     batch: tuple[Any, ...]
-    detections: list[tuple[Any, ...]]
+    detections: list[Any]
     event: EventDraft | None
 
 
@@ -56,24 +59,26 @@ def append(connection: sqlite3.Connection, entry: LogEntry) -> tuple[int, bool]:
         return connection.execute(SQL["batch_of_frame"], entry.batch[FRAME_KEY]).fetchone()[0], False
     assert cursor.lastrowid is not None
     seq = cursor.lastrowid
-    first = seq * PLACES
-    for start in range(0, len(entry.detections), ROWS_AT_ONCE):
-        rows = entry.detections[start : start + ROWS_AT_ONCE]
-        values = [value for place, *rest in rows for value in (first + place, *rest)]
-        connection.execute(_insert_detections(len(rows)), values)
+    values = entry.detections
+    step = ROWS_AT_ONCE * COLUMNS
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        connection.execute(_insert_detections(len(part) // COLUMNS), [seq * PLACES + start // COLUMNS, *part])
     return seq, True
 
 
 @functools.cache
 def _insert_detections(rows: int) -> str:
-    head, _, row = SQL["insert_detection"].partition(" VALUES ")
-    return f"{head} VALUES {', '.join([row] * rows)}"
+    """One statement for so many detections. Its first parameter is the number of the first; the others follow it."""
+    head, _, _ = SQL["insert_detection"].partition(" VALUES ")
+    marks = ", ".join("?" * COLUMNS)
+    return f"{head} VALUES {', '.join(f'(?1 + {row}, {marks})' for row in range(rows))}"
 
 
 def label_mask(labels: Iterable[int | None]) -> int:
     """One bit for each label number, 63 of them: a batch whose mask lacks a label's bit has no such detection."""
     mask = 0
-    for label in labels:
+    for label in set(labels):
         if label is not None:
             mask |= 1 << label % 63
     return mask

@@ -23,7 +23,7 @@ from heldard.errors import InvalidError
 from heldard.events.service import Events
 from heldard.fanout.service import Fanout
 from heldard.ingest import frame_id as frame_ids
-from heldard.ingest.log import AT, WORKER_SPACE, LogEntry, append, frame_text, label_mask, provenance_of
+from heldard.ingest.log import AT, COLUMNS, WORKER_SPACE, LogEntry, append, frame_text, label_mask, provenance_of
 from heldard.ingest.model import MAX_DETECTIONS, BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.sources import Channel, Source, Sources
 from heldard.metrics import Meter
@@ -35,6 +35,8 @@ RESERVED_PREFIXES = ("gate_", "entry_", "zone_", "camera_", "disk_", "raid_")
 
 NO_TRACK = frozenset({"", "-1", "null", "None"})
 """Track ids that trackers write when they mean none; two things of one such id are not the same thing."""
+
+NO_BOX = (None, None, None, None)
 
 MAX_DEPTH = 64
 """Levels of nesting that attributes and payloads may have."""
@@ -198,14 +200,14 @@ class Ingest:
         source = checked.source
         finished_ms = None if self._fanout.interested(source.task_type) else checked.received_ms
         reported_ms = checked.reported_ms if checked.reported_ms is not None else at_ms
-        rows = [_row(found, ids) for found in checked.detections]
+        columns = _columns(checked.detections, ids)
         return LogEntry(
             batch=(
                 ids(source.camera_id), self.sources.source_id(source), self.sources.channel_id(checked.channel),
-                checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms, len(rows),
-                label_mask(row[1] for row in rows), finished_ms,
+                checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms,
+                len(checked.detections), label_mask(columns[::COLUMNS]), finished_ms,
             ),
-            detections=rows,
+            detections=columns,
             event=checked.event
             and msgspec.structs.replace(checked.event, camera_id=source.camera_id, at_ms=at_ms),
         )  # fmt: skip
@@ -375,8 +377,12 @@ def check_depth(value: Any, where: str) -> None:
     raise InvalidError(f"{where}: nested more than {MAX_DEPTH} deep", code="too_deep")
 
 
-def _row(found: Detection, ids: Any) -> tuple[Any, ...]:
-    x, y, w, h = found.bbox or (None, None, None, None)
-    attributes = None if found.raw_attributes == b"{}" else found.raw_attributes.decode()
-    label = None if found.label is None else ids(found.label)
-    return found.index, label, found.confidence, x, y, w, h, found.track_id, attributes
+def _columns(detections: tuple[Detection, ...], ids: Callable[[str], int | None]) -> list[Any]:
+    """The columns of all detections, one after the other."""
+    columns: list[Any] = []
+    for found in detections:
+        x, y, w, h = found.bbox or NO_BOX
+        attributes = None if found.raw_attributes == b"{}" else found.raw_attributes.decode()
+        label = None if found.label is None else ids(found.label)
+        columns += (label, found.confidence, x, y, w, h, found.track_id, attributes)
+    return columns

@@ -84,7 +84,11 @@ class Box:
                 received, received, received, received, detections, label_mask([label] * detections),
                 received if finished else None,
             ),
-            detections=[(n, label, 0.9, 0.1, 0.2, 0.3, 0.4, f"t{n}", '{"a":1}') for n in range(detections)],
+            detections=[
+                column
+                for n in range(detections)
+                for column in (label, 0.9, 0.1, 0.2, 0.3, 0.4, f"t{n}", '{"a":1}')
+            ],
             event=None,
         )  # fmt: skip
         seq, _ = await self.db.write(lambda connection: append(connection, entry))
