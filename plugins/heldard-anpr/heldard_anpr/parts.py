@@ -9,6 +9,7 @@ from heldard_anpr.consumer import AnprConsumer
 from heldard_anpr.decisions import routes as decision_routes
 from heldard_anpr.decisions.recorder import Recorder
 from heldard_anpr.gate import routes as gate_routes
+from heldard_anpr.gate.service import SQL as GATE_SQL
 from heldard_anpr.gate.service import Gate
 from heldard_anpr.plates.confusion import shipped
 from heldard_anpr.privacy import routes as privacy_routes
@@ -47,6 +48,10 @@ class Parts:
     async def start(self) -> None:
         await decision_routes.take_up_confusions(self.ctx, self.recorder)
 
+    async def forget_camera(self, camera_id: str) -> None:
+        """Another camera that comes to have the same id must not come to have the gate."""
+        await self.ctx.write(lambda tx: tx.execute(GATE_SQL["drop_policy"], [camera_id]))
+
     async def _watch(self) -> None:
         """Overstays, and openings nobody heard the end of."""
         while True:
@@ -64,6 +69,11 @@ class Parts:
 
 
 _parts: weakref.WeakKeyDictionary[PluginContext, Parts] = weakref.WeakKeyDictionary()
+
+
+def newest() -> Parts | None:
+    """Those of the daemon that asked last, for hooks that are not given the context."""
+    return list(_parts.values())[-1] if _parts else None
 
 
 def parts_of(ctx: PluginContext) -> Parts:

@@ -19,7 +19,7 @@ from heldard.plugin import (
     hookimpl,
 )
 from heldard_anpr import __version__
-from heldard_anpr.parts import parts_of
+from heldard_anpr.parts import newest, parts_of
 from heldard_anpr.settings import Settings
 
 TABLES = (
@@ -98,4 +98,7 @@ async def heldard_on_start(ctx: PluginContext) -> None:
 
 @hookimpl
 async def heldard_on_camera_deleted(camera_id: str) -> None:
-    """Entry events stay: who came is a fact of the site. The consumer and its state are the kernel's to forget."""
+    """Its gate goes with it. Entry events stay: who came is a fact of the site."""
+    parts = newest()
+    if parts is not None:
+        await parts.forget_camera(camera_id)

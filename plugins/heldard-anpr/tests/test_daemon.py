@@ -253,6 +253,17 @@ async def play_through_crash(kernel: Kernel, scene: Scene) -> bool:
     return crashed
 
 
+async def test_a_deleted_camera_takes_its_gate_with_it(heldard_kernel: Make, relay: Any) -> None:
+    _, url = relay
+    async with heldard_kernel("anpr", settings=gated(url)) as kernel:
+        await set_up_gate(kernel)
+        await kernel.play(car())
+        assert (await kernel.request("DELETE", "/api/v1/cameras/gate")).status == 204
+        await kernel.settle()
+        assert (await call(kernel, "GET", "/entry/gate"))["policies"] == []
+        await the_event(kernel)
+
+
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ WHERE visit_id = ? AND evidence IS NOT NULL ORDER BY confidence DESC, number LIM
 UPDATE anpr_reads SET evidence = ? WHERE visit_id = ? AND number = ?;
 -- attach: The event of a visit.
 UPDATE anpr_visits SET event_id = ?, repeats = ? WHERE id = ?;
+-- see_visit: A visit as far as it is known when it is decided.
+UPDATE anpr_visits SET seen_ms = ?, reads = ?, sightings = ? WHERE id = ?;
 -- end_visit: A visit is over.
 UPDATE anpr_visits SET ended_ms = ?, seen_ms = ?, reads = ?, sightings = ? WHERE id = ?;
 -- event_seen: When the vehicle of an event was last seen.

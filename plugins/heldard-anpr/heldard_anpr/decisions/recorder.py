@@ -57,6 +57,8 @@ class Recorder:
         visit_id = decided.visit.id
         tx.execute(SQL["open_visit"], [visit_id, decided.visit.camera_id, decided.visit.site_id,
                                        decided.visit.started_ms, decided.visit.seen_ms])  # fmt: skip
+        seen = decided.visit
+        tx.execute(SQL["see_visit"], [seen.seen_ms, seen.reads, seen.sightings, seen.id])
         if evidence is not None:
             tx.execute(SQL["keep_evidence"], [evidence, visit_id, decided.best.number])
         resolution = ask(tx, self._question(decided), self.rules, self.reach)
