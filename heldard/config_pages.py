@@ -171,7 +171,7 @@ def reference(sections: Sequence[Section]) -> str:
 _PAGE_HEAD = f"""\
 # Settings
 
-Made from the settings structs by `heldard config reference`; do not edit.
+Made from the settings structs by `heldard pages settings`; do not edit.
 
 Values come from the TOML file given with `--config`, then from the environment
 (`{PREFIX}<SECTION>__<KEY>`), then from the command line; the later wins. An unknown setting is an error that names the

@@ -245,7 +245,7 @@ def reference() -> str:
 _PAGE_HEAD = """\
 # Metrics
 
-Made from the declarations in `heldard/metrics.py` by `heldard config metrics`; do not edit.
+Made from the declarations in `heldard/metrics.py` by `heldard pages metrics`; do not edit.
 
 `GET /metrics` answers in the Prometheus text format. It takes a credential with `system:read` and without a camera
 scope. Counters begin at zero when the daemon starts and only rise; rates are for the one who asks to make. Counters of

@@ -72,22 +72,6 @@ def config_sample(kernel_only: bool) -> None:
     click.echo(config_pages.sample(config_pages.kernel_sections() + plugins), nl=False)
 
 
-@config.command("reference")
-def config_reference() -> None:
-    """The settings page of the reference, as Markdown."""
-    from heldard import config_pages
-
-    click.echo(config_pages.reference(config_pages.kernel_sections()), nl=False)
-
-
-@config.command("metrics")
-def config_metrics() -> None:
-    """The metrics page of the reference, as Markdown."""
-    from heldard import metrics
-
-    click.echo(metrics.reference(), nl=False)
-
-
 def _plugin_structs() -> dict[str, type[msgspec.Struct]]:
     """The settings structs of the installed plugins that can be loaded."""
     from heldard.plugins import discover
@@ -224,4 +208,36 @@ def doctor(
         raise click.exceptions.Exit(1)
 
 
-COMMANDS = (config, systemd, doctor, backup, restore, upgrade)
+@click.group(hidden=True)
+def pages() -> None:
+    """Generated pages of the reference."""
+
+
+@pages.command("settings")
+def settings_page() -> None:
+    """docs/reference/settings.md"""
+    from heldard import config_pages
+
+    click.echo(config_pages.reference(config_pages.kernel_sections()), nl=False)
+
+
+@pages.command("metrics")
+def metrics_page() -> None:
+    """docs/reference/metrics.md"""
+    from heldard import metrics
+
+    click.echo(metrics.reference(), nl=False)
+
+
+@pages.command("commands")
+@click.pass_context
+def commands_page(context: click.Context) -> None:
+    """docs/reference/cli.md"""
+    from heldard import cli_pages
+
+    group = context.find_root().command
+    assert isinstance(group, click.Group)
+    click.echo(cli_pages.reference(group), nl=False)
+
+
+COMMANDS = (pages, config, systemd, doctor, backup, restore, upgrade)

@@ -70,7 +70,7 @@ def list_users(config_file: Path | None, data_dir: Path | None) -> None:
 
 @users.command("add")
 @click.argument("username")
-@click.option("--role", type=click.Choice(sorted(ROLES)), default="viewer", show_default=True)
+@click.option("--role", type=click.Choice(sorted(ROLES)), default="viewer", show_default=True, help="What they may do.")
 @click.option("--generate", is_flag=True, help="Make a password and print it, instead of asking for one.")
 @config_options
 def add_user(username: str, role: str, generate: bool, config_file: Path | None, data_dir: Path | None) -> None:
@@ -130,7 +130,9 @@ def list_keys(config_file: Path | None, data_dir: Path | None) -> None:
 
 @api_keys.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(sorted(ROLES)), default="integration", show_default=True)
+@click.option(
+    "--role", type=click.Choice(sorted(ROLES)), default="integration", show_default=True, help="What it may do."
+)
 @click.option(
     "--can", "slugs", multiple=True, type=click.Choice(sorted(ALL)), help="Instead of the role's. Repeatable."
 )

@@ -37,7 +37,7 @@ def test_the_committed_sample_is_what_the_structs_say() -> None:
 
 def test_the_committed_reference_is_what_the_structs_say() -> None:
     assert (ROOT / "docs/reference/settings.md").read_text() == config_pages.reference(kernel_sections()), (
-        "run: heldard config reference > docs/reference/settings.md"
+        "run: heldard pages settings > docs/reference/settings.md"
     )
 
 

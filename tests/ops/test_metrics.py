@@ -110,7 +110,7 @@ async def test_other_parts_can_tell_figures_of_their_own(client: Client) -> None
 
 def test_the_reference_page_is_what_is_declared() -> None:
     assert (ROOT / "docs/reference/metrics.md").read_text() == metrics.reference(), (
-        "run: heldard config metrics > docs/reference/metrics.md"
+        "run: heldard pages metrics > docs/reference/metrics.md"
     )
 
 
