@@ -1,4 +1,7 @@
-"""Consumers of the simulation. What each does is a plain function of the log, so that the oracle can compute it too."""
+"""Consumers of the simulation. What each does is a plain function of the log, so that the oracle can compute it too.
+
+All their methods await: how long a plain function takes in real time may let others run in between.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Ledger(Consumer):
         self._fault = fault
         self._counts: dict[str, int] = {}
 
-    def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+    async def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
         self._counts[camera_id] = int(state.get("count", b"0"))
 
     async def consume(self, batch: Batch, effects: Effects) -> None:
@@ -48,7 +51,7 @@ class Alarm(Consumer):
         self._fault = fault
         self._due: dict[str, list[tuple[int, int]]] = {}
 
-    def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+    async def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
         self._due[camera_id] = msgspec.json.decode(state.get("due", b"[]"), type=list[tuple[int, int]])
 
     async def consume(self, batch: Batch, effects: Effects) -> None:

@@ -23,6 +23,7 @@ from heldard.db.writer import Told, Writer
 from heldard.errors import HeldardError, NotFoundError, StoreError
 from heldard.events.service import Events
 from heldard.fanout.service import Fanout
+from heldard.fanout.watchdog import Watchdog
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.model import BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.service import Binding, Ingest
@@ -286,6 +287,16 @@ def make_template(folder: Path) -> Path:
     return path
 
 
+class _NoWatchdog(Watchdog):
+    """Watches nothing: the real one lives in a thread of its own, on real time."""
+
+    def start(self) -> None:
+        """No thread."""
+
+    def stop(self) -> None:
+        """None to end."""
+
+
 class Process:
     """One life of the daemon on the file: from its start to its end or death."""
 
@@ -310,6 +321,7 @@ class Process:
         self.fanout = Fanout(
             self.db, self.names, self.sources, self.events, self.log, frames, evidence, self.supervisor, clock, settings
         )
+        self.fanout.watchdog = _NoWatchdog(1.0, 1.0)
         cameras: Any = _Cameras()
         tasks: Any = _NoTasks()
         self.ingest = Ingest(
