@@ -173,7 +173,8 @@ class Batch:
     seq: place in the log, rises. at_ms: the trusted time of what is seen; never the worker's clock, and it never runs
     backwards within a camera. captured_ms: when the frame was taken, None when the frame is not known to the kernel.
     received_ms: when the post arrived. epoch: identity of the worker's run; track ids of two epochs are unrelated.
-    frame_id: as the worker sent it, None when it sent none. replayed: not the first time it is offered.
+    frame_id: what the worker sent after `w:`, the space of workers' ids; None when it sent none. replayed: not
+    the first time it is offered.
     """
 
     seq: int

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldard.errors import DiskFullError, HeldardError, NotFoundError, StoreError
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed
-from heldard.fanout.drive import ConsumerRestartedError, LoopHeldError
+from heldard.fanout.drive import ConsumerRestartedError, ConsumeTimeoutError, LoopHeldError
 from heldard.plugin import Batch, Effects
 
 if TYPE_CHECKING:
@@ -173,10 +173,11 @@ class Lane:
         if member.consumer.delivery == "effects" and len(batches) > 1:
             try:
                 await self._consume_and_claim(batches, 1)
-            except LoopHeldError as error:  # not again to find out with which batch
+            except ConsumeTimeoutError as error:
                 self._restored = False
                 member.note_failure(self.camera_id, batches[0].seq, 1, error)
-                return 0
+                if isinstance(error, LoopHeldError):  # not again, to find out with which batch
+                    return 0
             except Exception:  # noqa: BLE001 - which of them it was shows when they are driven one by one
                 self._restored = False
             else:

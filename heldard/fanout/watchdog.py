@@ -62,6 +62,8 @@ class Watchdog:
         self.on_held = on_held
         self.last: Held | None = None
         self._call: tuple[str, float] | None = None
+        self._seen: tuple[str, float] | None = None
+        self._seen_s = 0.0
         self._pinged: float | None = None
         self._told: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,15 +106,17 @@ class Watchdog:
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         call = self._call
-        if call is not None and _REAL.monotonic() - call[1] > self.limit_s:
+        if call is not None and call is self._seen and self._seen_s > self.limit_s:
             raise LoopInterrupt
 
     # --- on the watchdog's thread -----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         assert self._loop is not None
-        while not self._stop.wait(self.blocked_s / 4):
+        period_s = self.blocked_s / 4
+        while not self._stop.wait(period_s):
             now = _REAL.monotonic()
+            self._observe(period_s)
             if self._pinged is None:
                 self._pinged = now
                 try:
@@ -122,10 +126,17 @@ class Watchdog:
                 continue
             self._look(now)
 
+    def _observe(self, period_s: float) -> None:
+        """How long the call under way has been seen to run, in this thread's own turns: a machine that stood still, or
+        let nobody run, does not count against the consumer that happened to be on."""
+        call = self._call
+        self._seen_s = self._seen_s + period_s if call is not None and call is self._seen else 0.0
+        self._seen = call
+        if self._seen_s > self.limit_s:
+            signal.pthread_kill(self._thread_id, SIGNAL)
+
     def _look(self, now: float) -> None:
         call, pinged = self._call, self._pinged
-        if call is not None and now - call[1] > self.limit_s:
-            signal.pthread_kill(self._thread_id, SIGNAL)
         if pinged is None or now - pinged <= self.blocked_s or self._told == pinged:
             return
         self._told = pinged

@@ -72,7 +72,7 @@ class Raises(Consumer):
 class RaisesSometimes(Consumer):
     """Fails the first attempt at each tenth batch."""
 
-    name = "raises_sometimes"
+    name = "sometimes"
 
     def __init__(self) -> None:
         self.failed: set[int] = set()
