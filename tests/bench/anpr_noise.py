@@ -1,6 +1,6 @@
 """Plates out of noisy reads: our voting, the majority of exact strings, and the best single read, on the same visits.
 
-    python tests/bench/anpr_noise.py [--visits 2000] [--openings 20000] [--json FILE]
+    python -m tests.bench.anpr_noise [--visits 5000] [--openings 100000] [--json FILE]
 
 The error model. A plate of the shape LLNNLLL is read a number of times. In each read each character is
 
@@ -37,6 +37,7 @@ from heldard_anpr.plates.matching import compare, keys
 from heldard_anpr.registry.resolve import Findings, Near, Question, Reach, resolve
 from heldard_anpr.settings import Settings
 
+OUT = Path(".bench") / "anpr_noise.json"
 LETTERS, DIGITS = string.ascii_uppercase, string.digits
 EVERY = LETTERS + DIGITS
 SHAPE = "LLNNLLL"
@@ -301,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--visits", type=int, default=1000)
     parser.add_argument("--openings", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, default=OUT)
     given = parser.parse_args(arguments)
     report: dict[str, Any] = {"visits": given.visits, "openings": given.openings, "seed": given.seed, "rows": []}
     print(f"exact plates, {given.visits} visits a row (5 reads unless said)")
@@ -322,8 +323,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{noise.name:<32} " + ", ".join(
             f"{name} {row['wrong_opens']} wrong, {row['refused_share_of_listed']:.1%} refused"
             for name, row in rows.items()))  # fmt: skip
-    if given.json is not None:
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    given.json.parent.mkdir(exist_ok=True)
+    given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
