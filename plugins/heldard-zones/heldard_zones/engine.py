@@ -21,12 +21,10 @@ import msgspec
 
 from heldard.plugin import Batch, Detection
 from heldard_zones.geometry import Box, contains, crossings, distance_squared, edges_of
-from heldard_zones.identity import identify, twin_of
+from heldard_zones.identity import LOST_MS, identify, twin_of
 from heldard_zones.rules import Zone
 from heldard_zones.state import MAX_PARKED, MUTED, NEVER, NOT_SAID, SAID, TWIN, CameraState, Live, Stay, Track, Walk
 
-LOST_MS: Final = 5_000
-"""How long a track that is in no zone stays known, so that it is not taken for a new one."""
 MOST_TASK_TYPES: Final = 64
 """Types of task whose zones are kept sorted out; workers name them as they like."""
 WALK_MS: Final = 120_000

@@ -21,6 +21,10 @@ STANDING_MS = 10_000
 """From when on something that does not move counts as standing, for being told again."""
 SETTLE_MS = 1000
 """How long after a track's birth it may still turn out to be an older one: trackers show both for a frame or two."""
+LOST_MS = 5_000
+"""How long a track that is in no zone stays known, so that it is not taken for a new one."""
+CROWDED, REMEMBERED = 200, 100
+"""From how many tracks on only this many of the lost ones are kept."""
 MOST_LOST = 200
 """How many moving tracks may be lost at once before none of them is looked for under a new name."""
 PARKED_OVERLAP = 0.5
@@ -100,11 +104,22 @@ def _resolve(
     if known is not None:
         known.settled = at - known.born > SETTLE_MS
         return known
+    if len(state.tracks) >= CROWDED:
+        _make_room(state, at)
     if len(state.tracks) >= MAX_TRACKS:
         return None
     track = Track(key, lost.task, track_id, detection.label, detection.confidence, at, at, box, captured)
     state.tracks[key] = track
     return track
+
+
+def _make_room(state: CameraState, at: int) -> None:
+    """Forget tracks that only a line remembers, all but those lost last: a tracker that gives everything a new name
+    would have the state grow, and it is written with every batch."""
+    gone = [track for track in state.tracks.values() if not track.stays and at - track.seen > LOST_MS]
+    gone.sort(key=lambda track: track.seen)
+    for track in gone[:-REMEMBERED]:
+        del state.tracks[track.key]
 
 
 def _rejoin(state: CameraState, track: Track) -> Track:

@@ -389,6 +389,13 @@ def test_x24_a_restarted_workers_ids_are_new_tracks(stage):
     assert [(e.type, e.at - stage.ms(0)) for e in stage.events] == [("enter", 0), ("enter", 1000)]
 
 
+def test_a_tracker_that_renames_everything_does_not_make_a_lines_memory_grow(stage):
+    stage.zone([(0.5, 0.0), (0.5, 1.0)], kind="line")
+    for n in range(500):
+        stage.walk(f"{n}", [(n / 5, 0.1 + n % 80 / 100, 0.5 + n % 7 / 20)])
+    assert len(stage.state.tracks) <= 200
+
+
 def test_a_camera_holds_a_bounded_number_of_tracks(stage):
     stage.zone(**ONCE)
     for part in range(3):
