@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from heldard_zones import engine
-from heldard_zones.geometry import contains
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import CameraState, encode_tracks
+from heldard_zones.engine.geometry import contains
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import CameraState, encode_tracks
 
 from heldard.plugin import Batch, Detection
 

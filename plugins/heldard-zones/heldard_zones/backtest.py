@@ -9,9 +9,9 @@ import msgspec
 
 from heldard.plugin import BusyError, InvalidError, parse_rfc3339, rfc3339
 from heldard_zones.engine import ZoneEvent
+from heldard_zones.engine.rules import Zone, ZoneRow
 from heldard_zones.model import ZoneCreate
 from heldard_zones.replay import Replay, over_log
-from heldard_zones.rules import Zone, ZoneRow
 from heldard_zones.service import Zones
 
 NEAR_MS = 15_000

@@ -8,8 +8,8 @@ from typing import Any
 from heldard.plugin import Batch, Consumer, Effects, PluginContext, rfc3339
 from heldard_zones import engine, store
 from heldard_zones.engine import Step, ZoneEvent, ZoneSet
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import (
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import (
     LIVES_KEY,
     PARKED_KEY,
     TRACKS_KEY,

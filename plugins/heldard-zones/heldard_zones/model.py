@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from heldard.plugin import Query, Severity, of_row, rfc3339
 from heldard_zones.consumer import evidence_path
-from heldard_zones.rules import Kind, ZoneRow, hints
+from heldard_zones.engine.rules import Kind, ZoneRow, hints
 
 Coordinates = list[tuple[float, float]]
 

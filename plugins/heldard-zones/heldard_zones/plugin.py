@@ -19,8 +19,8 @@ from heldard.plugin import (
 from heldard_zones import __version__, routes
 from heldard_zones.cli import zones as zones_command
 from heldard_zones.consumer import ZoneConsumer
+from heldard_zones.engine.schedule import load_timezone
 from heldard_zones.pruning import pruning
-from heldard_zones.schedule import load_timezone
 from heldard_zones.service import Zones
 from heldard_zones.settings import Settings
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from heldard.plugin import Batch, InvalidError, PluginContext
 from heldard_zones import engine
 from heldard_zones.engine import Trace, ZoneEvent, ZoneSet
-from heldard_zones.rules import Zone
-from heldard_zones.state import CameraState
+from heldard_zones.engine.rules import Zone
+from heldard_zones.engine.state import CameraState
 
 CHUNK = 500
 """Batches taken to the thread at once: some ten milliseconds of work."""

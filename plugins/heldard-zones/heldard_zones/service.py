@@ -10,6 +10,8 @@ import msgspec
 from heldard.plugin import ConflictError, Effects, InvalidError, NotFoundError, PluginContext, new_id, rfc3339
 from heldard_zones import store
 from heldard_zones.consumer import Watched, ZoneConsumer
+from heldard_zones.engine.rules import ZoneRow, check_row
+from heldard_zones.engine.state import Stay
 from heldard_zones.model import (
     Aggregates,
     Bucket,
@@ -25,8 +27,6 @@ from heldard_zones.model import (
     ZonePatch,
     offset_text,
 )
-from heldard_zones.rules import ZoneRow, check_row
-from heldard_zones.state import Stay
 
 T = TypeVar("T")
 HOUR_MS = 3_600_000

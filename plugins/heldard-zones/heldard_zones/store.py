@@ -11,7 +11,7 @@ import msgspec
 
 from heldard.plugin import Effects, Tx, row_of
 from heldard_zones.engine import Occupancy, ZoneEvent
-from heldard_zones.rules import ZoneRow
+from heldard_zones.engine.rules import ZoneRow
 
 T = TypeVar("T")
 

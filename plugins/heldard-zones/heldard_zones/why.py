@@ -11,10 +11,10 @@ import msgspec
 
 from heldard.plugin import Batch, Detection, Query, rfc3339
 from heldard_zones.engine import ZoneEvent
+from heldard_zones.engine.rules import NEVER_CONFIRMED, Zone, ZoneRow
+from heldard_zones.engine.state import MUTED, NOT_SAID, TWIN, Stay, Track, Walk
 from heldard_zones.replay import Replay, over_log
-from heldard_zones.rules import NEVER_CONFIRMED, Zone, ZoneRow
 from heldard_zones.service import Zones
-from heldard_zones.state import MUTED, NOT_SAID, TWIN, Stay, Track, Walk
 
 GATES: Final = (
     "task_type",

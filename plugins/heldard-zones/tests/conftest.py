@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from heldard_zones import engine
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import CameraState, copy
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import CameraState, copy
 
 from heldard.plugin import Batch, Detection
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import MAX_TRACKS
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import MAX_TRACKS
 
 INSIDE, OUTSIDE = (0.5, 0.5), (0.95, 0.5)
 ONCE = {"enter_frames": 1, "exit_frames": 1}

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import shapely
-from heldard_zones.geometry import (
+from heldard_zones.engine.geometry import (
     area,
     contains,
     crossings,

@@ -6,8 +6,8 @@ import random
 
 import pytest
 from heldard_zones import engine
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import CameraState, copy, decode
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import CameraState, copy, decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

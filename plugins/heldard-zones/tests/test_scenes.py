@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 from heldard_zones import engine
-from heldard_zones.rules import Zone, ZoneRow
-from heldard_zones.state import CameraState
+from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.state import CameraState
 
 from heldard.testing import START_MS, Scene, batch
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from heldard_zones.schedule import DAYS, Schedule, Window, load_timezone
+from heldard_zones.engine.schedule import DAYS, Schedule, Window, load_timezone
 from hypothesis import given
 from hypothesis import strategies as st
 

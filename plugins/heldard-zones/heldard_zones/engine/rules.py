@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from heldard.plugin import InvalidError, Severity
-from heldard_zones.geometry import (
+from heldard_zones.engine.geometry import (
     Box,
     Point,
     area,
@@ -23,7 +23,7 @@ from heldard_zones.geometry import (
     overlap_share,
     self_crossing,
 )
-from heldard_zones.schedule import Schedule, Window
+from heldard_zones.engine.schedule import Schedule, Window
 
 MAX_POINTS = 512
 MAX_NAME = 200

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from heldard.plugin import Batch, Detection
-from heldard_zones.geometry import Box, intersection_over_union
-from heldard_zones.state import MAX_TRACKS, CameraState, Track
+from heldard_zones.engine.geometry import Box, intersection_over_union
+from heldard_zones.engine.state import MAX_TRACKS, CameraState, Track
 
 STITCH_MS = 2000
 """How long a moving object may be lost and still be taken for the one that appears in its place."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from heldard_zones.geometry import Box
+from heldard_zones.engine.geometry import Box
 
 MAX_TRACKS = 2000
 MAX_PARKED = 500
