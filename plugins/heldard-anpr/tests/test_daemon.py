@@ -594,6 +594,7 @@ async def test_unmatched_plates_are_kept_as_a_hash_where_the_site_wants_that(hel
         await call(kernel, "POST", "/vehicles", {"plate": PLATE}, 201)
         scene = car(direction="inbound")
         add_car(scene, "XY34ZZZ", track="2", enter=3, direction="inbound")
+        add_car(scene, "XY34ZZZ", track="3", enter=20, confidence=0.2)
         await kernel.play(scene)
         await kernel.advance(30)
         for table in ("entry_events", "anpr_reads", "anpr_decisions", "anpr_stays", "consumer_state", "events"):

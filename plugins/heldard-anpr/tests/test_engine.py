@@ -114,6 +114,18 @@ def test_p5_the_same_frame_from_another_task_is_no_second_vote() -> None:
     assert camera.fates() == ["vote", "same_frame", "same_frame", "same_frame"]
 
 
+def test_p5_nor_is_it_when_it_comes_late() -> None:
+    camera = Camera()
+    for at, captured_s in ((0.0, 0.0), (0.2, 0.2), (0.3, 0.0), (0.35, 0.2)):
+        camera.seq += 1
+        at_ms = T0 + round(at * 1000)
+        batch = Batch(camera.seq, "gate", "anpr", at_ms, at_ms, (detection(),), task_id="ai_1", epoch="e1",
+                      captured_ms=T0 + round(captured_s * 1000))  # fmt: skip
+        camera.state, made = observe(camera.state, seen(batch), camera.rules)
+        camera.outcomes += made
+    assert camera.fates() == ["vote", "vote", "same_frame", "same_frame"]
+
+
 def test_p6_one_camera_native_read_decides() -> None:
     camera = Camera()
     camera.frame(0, detection(), native=True)

@@ -100,13 +100,16 @@ class Recorder:
         event_id = row[0]["event_id"] if row else None
         if event_id is not None:
             tx.execute(SQL["event_seen"], [visit.seen_ms, event_id])
-            self._forget(tx, visit.id, event_id)
+        self._forget(tx, visit.id, event_id)
         if visit.reads or visit.sightings >= TAILGATE_SIGHTINGS:
             self._tell_tailgating(tx, ended, event_id)
 
-    def _forget(self, tx: Tx, visit_id: str, event_id: str) -> None:
-        event = tx.fetch(SQL["event"], [event_id])
-        if event and (event[0]["plate"] or "").startswith("#"):
+    def _forget(self, tx: Tx, visit_id: str, event_id: str | None) -> None:
+        """The texts of a visit that led to no event, or to one whose plate is kept as a hash only."""
+        if not self.settings.hash_unmatched:
+            return
+        event = [] if event_id is None else tx.fetch(SQL["event"], [event_id])
+        if not event or (event[0]["plate"] or "").startswith("#"):
             tx.execute(SQL["forget_reads"], [visit_id])
 
     def _tell_tailgating(self, tx: Tx, ended: Ended, event_id: str | None) -> None:

@@ -19,6 +19,9 @@ VOTES_KEPT = 32
 READS_NOTED = 64
 """Readings of one visit that are written down; later ones are only counted."""
 
+FRAMES_KEPT = 8
+"""Frames of a visit that are remembered, so that another task's reading of one is no second vote."""
+
 VISITS_OPEN = 64
 """Visits of one camera that may be open at once; beyond, the one unseen for longest ends."""
 
@@ -151,7 +154,7 @@ class Visit(msgspec.Struct, frozen=True):
     doubts: tuple[Read, ...] = ()
     reads: int = 0
     sightings: int = 0
-    frame: str = ""
+    frames: tuple[str, ...] = ()
     best: float = -1.0
     look: Look = Look()
     lead: Lead = Lead()

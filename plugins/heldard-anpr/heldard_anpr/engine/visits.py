@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from heldard_anpr.engine.model import (
     AMENDMENTS,
+    FRAMES_KEPT,
     READS_NOTED,
     VISITS_OPEN,
     VOTES_KEPT,
@@ -251,14 +252,15 @@ def _note(visit: Visit, sighting: Sighting, seen: Seen, rules: Rules) -> tuple[V
     frame = frame or f"#{seen.seq}"
     fate = _fate(visit, read, frame, rules)
     keep = fate == "vote" and read.confidence > visit.best
+    frames = (*visit.frames[-FRAMES_KEPT + 1 :], frame)
     after = replace(visit, reads=visit.reads + 1)
     if fate == "vote":
         votes = (*visit.votes, read)
         if len(votes) > VOTES_KEPT:
             votes = tuple(v for v in votes if v is not _weakest(votes))
-        after = replace(after, votes=votes, frame=frame, doubts=(), best=max(visit.best, read.confidence))
+        after = replace(after, votes=votes, frames=frames, doubts=(), best=max(visit.best, read.confidence))
     elif fate == "doubted":
-        after = replace(after, doubts=(*visit.doubts[-3:], read), frame=frame)
+        after = replace(after, doubts=(*visit.doubts[-3:], read), frames=frames)
     return after, Noted(visit.id, visit.camera_id, visit.started_ms, read, fate, keep)
 
 
@@ -284,7 +286,7 @@ def _read(visit: Visit, sighting: Sighting, seen: Seen, rules: Rules) -> Read:
 def _fate(visit: Visit, read: Read, frame: str, rules: Rules) -> Fate:
     if read.confidence < rules.floor - _EPSILON:
         return "below_floor"
-    if frame == visit.frame:
+    if frame in visit.frames:
         return "same_frame"
     if visit.verdict is not None and not same_plate(read.text, visit.verdict.plate):
         return "doubted"
