@@ -244,7 +244,8 @@ _WORDS: tuple[tuple[Cause, str], ...] = (
     ("refused", r"connection refused"),
     ("unreachable", r"no route to host|network is unreachable|host is unreachable|resolve hostname|name or service"),
     ("timeout", r"timed out|timeout"),
-    ("lost", r"connection reset|broken pipe|i/o error|input/output error|connection aborted|\b5\d\d server error"),
+    ("lost", r"connection reset|broken pipe|i/o error|input/output error|connection aborted"),
+    ("busy", r"http error 5\d\d|5xx server error|failed: (?:453|5\d\d)"),
     (
         "codec",
         r"invalid data found|could not find codec|unknown codec|decoder .*not found|unsupported|no decoder"

@@ -121,6 +121,8 @@ def input_options(job: Job) -> list[str]:
         options += ["-rtsp_transport", job.rtsp_transport, "-allowed_media_types", "video", "-timeout", timeout_us]
     elif scheme in {"http", "https"}:
         options += ["-rw_timeout", timeout_us]
+        # MJPEG carries no times, and ffmpeg would make some up. Playlists do, and their pictures come in heaps.
+        options += [] if ".m3u8" in job.source.url else ["-use_wallclock_as_timestamps", "1"]
     else:
         options += ["-format_whitelist", FILE_FORMATS, "-re"]
         options += ["-stream_loop", "-1"] if job.source.loop else []

@@ -7,12 +7,15 @@ from typing import Literal, NamedTuple
 import msgspec
 
 State = Literal["connecting", "sampling", "stalled", "offline", "error", "stopped", "budget_exhausted"]
-Cause = Literal["auth", "refused", "unreachable", "timeout", "not_found", "codec", "ended", "lost", "decoder", "config"]
+Cause = Literal[
+    "auth", "refused", "unreachable", "timeout", "not_found", "codec", "ended", "lost", "busy", "decoder", "config"
+]
 """Why a stream gives no frames.
 
 auth: name or password refused. refused: nothing listens there. unreachable: no route, or no such host. timeout: no
 answer, or silence on an open connection. not_found: the camera or folder has no such stream. codec: what comes cannot
-be decoded. ended: the other side finished. lost: the connection broke. decoder: the decoder failed for another reason.
+be decoded. ended: the other side finished. lost: the connection broke. busy: the camera says it cannot serve this now,
+often since too many others watch it. decoder: the decoder failed for another reason.
 config: there is nothing to start (no address, no ffmpeg).
 """
 

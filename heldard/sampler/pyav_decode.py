@@ -66,6 +66,7 @@ class Session:
         self.pacing = Pacing(job["fps"])
         self.timeline = Timeline()
         self.arrived: dict[int | None, int] = {}
+        self.by_arrival = False  # MJPEG carries no times
         self.failures = 0
         self.written = 0
         self.lines: list[str] = []
@@ -82,6 +83,7 @@ class Session:
             stream.codec_context.thread_count = 1
             if self.job["skip_loop_filter"]:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
+            self.by_arrival = stream.codec_context.name == "mjpeg" and not self.job["paced"]
             for packet, at in self._packets(container, stream):
                 self._packet(stream.codec_context, packet, at)
 
@@ -92,7 +94,7 @@ class Session:
             for packet in container.demux(stream):
                 if packet.size == 0:
                     continue
-                at = self.timeline.at(packet)
+                at = time.monotonic() if self.by_arrival else self.timeline.at(packet)  # noqa: TID251
                 if self.job["paced"]:
                     began = time.monotonic() - at if began is None else began  # noqa: TID251 - in a process of its own
                     time.sleep(max(0.0, began + at - time.monotonic()))  # noqa: TID251 - in a process of its own

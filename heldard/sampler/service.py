@@ -164,11 +164,15 @@ class SamplerService:
         for stream in [stream for stream, _ in self._streams.values()]:
             if stream.health.down_since is None:
                 stream.announced = True
-            elif stream.announced is not False and stream.health.down_for(now) >= self._settings.offline_grace_s:
+            elif stream.announced is not False and self._is_away(stream, now):
                 stream.announced = False
                 await self._tell("sampler_offline", "warning", stream)
         for camera_id, streams in self._by_camera().items():
             await self._announce_camera(camera_id, streams)
+
+    def _is_away(self, stream: Stream, now: float) -> bool:
+        """Gone for long enough, and known why: a first connection under way is given its time."""
+        return stream.health.cause is not None and stream.health.down_for(now) >= self._settings.offline_grace_s
 
     async def _announce_camera(self, camera_id: str, streams: list[Stream]) -> None:
         before = self._online.get(camera_id)

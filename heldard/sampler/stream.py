@@ -294,6 +294,7 @@ _MEANING: dict[Cause, str] = {
     "codec": "what the camera sends cannot be decoded",
     "ended": "the stream ended",
     "lost": "the connection broke",
+    "busy": "the camera cannot serve this now; too many others may be watching it",
     "decoder": "the decoder failed",
     "config": "the stream cannot be started",
 }

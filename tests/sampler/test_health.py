@@ -123,6 +123,8 @@ def test_observed_fps_is_that_of_the_last_ten_seconds() -> None:
         (1, "rtsp://h/x: Connection timed out", "timeout"),
         (1, "rtsp://h/x: Operation timed out", "timeout"),
         (1, "Connection reset by peer", "lost"),
+        (1, "method SETUP failed: 453 Not Enough Bandwidth", "busy"),
+        (1, "HTTP error 503 Service Unavailable", "busy"),
         (1, "x.mp4: Invalid data found when processing input", "codec"),
         (1, "moov atom not found", "codec"),
         (1, "Stream map '0:v:0' matches no streams.", "codec"),

@@ -15,8 +15,8 @@ from tests.streams.rig import CLOCK, Rig, encode_clip, running_sampler
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4 s of 320x240 at 15 fps, a keyframe each second."""
-    return encode_clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
+    """2 s of 320x240 at 15 fps, a keyframe each second."""
+    return encode_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", seconds=2)
 
 
 @pytest.fixture
@@ -48,7 +48,8 @@ async def test_x1_adding_editing_and_removing_one_stream_restarts_no_other(media
         await rig.sampling("d")
         rig.want("b", "file:clip.mp4", fps=7)
         await rig.until(lambda status: status.fps == 7 and status.state == "sampling", "b")
-        await rig.until(lambda status: status.observed_fps > 5.5, "b")
+        rate = await rig.rate("b", frames=12)
+        assert rate > 6
         rig.drop("c")
         while rig.service.status_of("c", "sub") is not None:
             await CLOCK.sleep(0.05)
@@ -160,7 +161,7 @@ async def test_a_looped_file_goes_on_with_rising_capture_times_and_one_played_on
         rig.want("once", "file:clip.mp4?loop=0", fps=10)
         once = await rig.until(lambda status: status.cause is not None, "once")
         assert (once.state, once.cause, once.restarts, once.retry_in_s) == ("offline", "ended", {}, None)
-        loop = await rig.until(lambda status: status.frames >= 55, "loop")
+        loop = await rig.until(lambda status: status.frames >= 32, "loop")
         assert loop.restarts == {}
         times = [frame.captured_ms for _, frame in rig.rings._rings["loop", "sub"].frames]
         assert times == sorted(set(times))

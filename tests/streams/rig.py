@@ -65,6 +65,17 @@ class Rig:
     async def sampling(self, camera_id: str = "cam", within_s: float = 15) -> SamplerStatus:
         return await self.until(lambda status: status.state == "sampling", camera_id, within_s)
 
+    async def rate(self, camera_id: str, frames: int) -> float:
+        """Frames per second of the next so many frames, by their capture times."""
+        first = self.rings.latest(camera_id, "sub")
+        assert first is not None
+        last = first
+        for _ in range(frames):
+            newer = await self.rings.wait_next(camera_id, "sub", last.captured_ms, 10)
+            assert newer is not None, "no further frame within 10 s"
+            last = newer
+        return frames * 1000 / (last.captured_ms - first.captured_ms)
+
     async def told(self, *event_types: str, within_s: float = 15) -> None:
         """Wait until exactly these events have been told, in this order."""
         deadline = CLOCK.monotonic() + within_s
