@@ -6,6 +6,8 @@ subtraction", 2004) finds what differs from the empty scene, `heldard.worker.tra
 What it can and cannot: it sees that something of some size and shape is there, not what it is. Upright and slim is
 called `person`, everything else `car` (settings `person_label`, `vehicle_label`); a dog is a car to it. It needs a
 camera that stands still. Things that stop stay known for `hold_s` seconds and then become part of the background.
+What stood there when it began to look is part of the background, too; when that leaves, the bare spot is reported for
+some two or three seconds until it is seen to be empty.
 """
 
 from __future__ import annotations
@@ -152,7 +154,14 @@ class MotionScene:
             if _moved(subject.anchor, track.box):
                 subject.anchor, subject.moved_ms, subject.given_up = track.box, at_ms, False
             stood_s = (at_ms - subject.moved_ms) / 1000
-            subject.given_up = stood_s > self.settings.hold_s or (stood_s > 1 and self._is_ghost(track, small))
+            if stood_s > self.settings.hold_s or (stood_s > 1 and self._is_ghost(track, small)):
+                self._give_up(subject, track, small)
+
+    def _give_up(self, subject: Subject, track: tracker.Track, small: Pixels) -> None:
+        """What is there now belongs to the empty scene from here on."""
+        subject.given_up = True
+        if self._background is not None:
+            self._background.replace(track.box, small)
 
     def _vote(self, subject: Subject, box: Box, small: Pixels) -> None:
         """A thing cut by the picture's edge shows a part of its shape: cut short and still slim is slim, cut narrow
@@ -173,9 +182,10 @@ class MotionScene:
         """
         if self._background is None or track.hits < self._tracking.confirm_hits:
             return False
-        # Something that leaves drags the outline along for a moment, so a ghost, too, has moved a little.
-        came_here = _moved(track.origin, track.box, by=0.7)
-        return not came_here and _edges(self._background.picture(), track.box) > 1.5 * _edges(small, track.box)
+        # What came here from elsewhere is most likely still here: it takes more to call it a ghost. Something that
+        # leaves drags its outline along for a moment, so a ghost, too, has moved a little.
+        needed = 2.0 if _moved(track.origin, track.box, by=0.7) else 1.5
+        return _edges(self._background.picture(), track.box) > needed * _edges(small, track.box)
 
     def _protected(self) -> list[Box]:
         """Where the background must not learn, because something stands or moves there."""
@@ -242,10 +252,18 @@ class Background:
         if protected:
             known, background = pixels.copy(), self.picture()
             for box in protected:
-                x, y, w, h = (round(value) for value in box)
-                area = np.s_[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2]
+                area = _grown(box)
                 known[area] = background[area]
         self._model.apply(known, learningRate=rate)
+        self._picture = None
+
+    def replace(self, box: Box, pixels: Pixels) -> None:
+        """Within the box, the empty scene looks like `pixels` from now on; elsewhere it stays as it is."""
+        known = self.picture().copy()
+        area = _grown(box)
+        known[area] = pixels[area]
+        # A rate of 1 forgets all that was learned, so the whole scene is given anew.
+        self._model.apply(known, learningRate=1.0)
         self._picture = None
 
     def picture(self) -> Pixels:
@@ -257,6 +275,12 @@ class Background:
 
 _KERNEL_SMALL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 _KERNEL_GAP = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+
+
+def _grown(box: Box) -> tuple[slice, slice]:
+    """The box with a rim of two pixels, which smoothing and shadows leave."""
+    x, y, w, h = (round(value) for value in box)
+    return np.s_[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2]
 
 
 def blobs(mask: Pixels, min_area: float) -> list[Box]:

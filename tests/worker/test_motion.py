@@ -57,10 +57,11 @@ def test_something_parked_is_still_reported_until_hold_s_is_over(watch: Watch):
     assert any(seen["hasty"])
 
 
-def test_what_stood_there_when_learning_began_leaves_no_ghost(watch: Watch):
+@pytest.mark.parametrize(("from_s", "fps"), [(21.4, 6), (12.0, 5), (15.0, 8)])
+def test_what_stood_there_when_learning_began_leaves_no_ghost(watch: Watch, from_s: float, fps: float):
     """The background is learned with the parked car in it; when it drives off, the bare road is the news."""
     detector = MotionDetector({})
-    last = [list(detector.detect(p)) for p in watch(21.4, 34.4)][-1]
+    last = [list(detector.detect(p)) for p in watch(from_s, 34.4, fps)][-1]
     assert not [d for d in last if d.bbox is not None and d.bbox[0] < 0.25]
 
 
