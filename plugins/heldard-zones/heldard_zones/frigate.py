@@ -61,6 +61,8 @@ def _document(config: str | dict[str, Any]) -> dict[str, Any]:
     try:
         # Aliases could unfold without end; Frigate's files are read without them.
         return _mapping(yaml.load(config, _PlainLoader), "config")  # noqa: S506 - a SafeLoader, without aliases
+    except RecursionError:
+        raise InvalidError("config: is nested too deep", code="bad_yaml") from None
     except yaml.YAMLError as error:
         raise InvalidError(f"config: is not YAML: {error}", code="bad_yaml") from None
 
@@ -167,8 +169,8 @@ def _size(camera: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _positive(value: Any, where: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InvalidError(f"{where}: {value!r} is not a number from 0 on")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        raise InvalidError(f"{where}: {value!r} is not a number from 0 to 10^12")
     return value
 
 

@@ -222,7 +222,7 @@ def _conditions(camera_id: str, query: EventQuery) -> dict[str, Any]:
 
 
 def _read_cursor(text: str) -> tuple[int, int]:
-    at, _, number = text.partition(".")
-    if not (at.isascii() and at.isdigit() and number.isascii() and number.isdigit() and len(text) < 40):
+    pieces = text.split(".")
+    if len(pieces) != 2 or not all(piece.isascii() and piece.isdigit() and len(piece) <= 18 for piece in pieces):
         raise InvalidError(f"cursor {text[:60]!r} is not one this API gave out", code="bad_cursor")
-    return int(at), int(number)
+    return int(pieces[0]), int(pieces[1])

@@ -30,6 +30,8 @@ from heldard_zones.model import (
 
 T = TypeVar("T")
 HOUR_MS = 3_600_000
+LAST_MS = 253_402_300_799_000
+"""The end of the year 9999: what RFC 3339 can still say."""
 
 
 class Zones:
@@ -148,11 +150,10 @@ class Zones:
         )
 
     async def history(self, zone: ZoneRow, from_ms: int, to_ms: int, limit: int) -> OccupancyHistory:
-        rows = await self.store.occupancy_history(zone.id, from_ms, to_ms, limit)
+        rows, truncated = await self.store.occupancy_history(zone.id, from_ms, to_ms, limit)
         spans = [(max(row["at_ms"], from_ms), row["count"], row["static_count"]) for row in rows]
-        truncated = len(rows) > limit
         end = spans[-1][0] if truncated and spans else to_ms
-        ends = [start for start, _, _ in spans[1:]] + [end]
+        ends = [*(start for start, _, _ in spans[1:]), end][: len(spans)]
         lasted = [(stop - start, count) for (start, count, _), stop in zip(spans, ends, strict=True)]
         whole = max(1, end - from_ms)
         return OccupancyHistory(
@@ -228,8 +229,8 @@ def _counts(row: ZoneRow, counted: list[dict[str, Any]], refused: dict[str, int]
 
 def time_range(from_text: int | None, to_text: int | None, now_ms: int, default_ms: int) -> tuple[int, int]:
     """(from, to) with defaults: until now, `default_ms` long. Raises InvalidError for a range that is none."""
-    to_ms = now_ms + 1 if to_text is None else to_text
-    from_ms = to_ms - default_ms if from_text is None else from_text
+    to_ms = min(now_ms + 1 if to_text is None else to_text, LAST_MS)
+    from_ms = max(to_ms - default_ms if from_text is None else from_text, 0)
     if from_ms >= to_ms:
         raise InvalidError("from: must be before to", code="bad_range")
     return from_ms, to_ms

@@ -80,10 +80,13 @@ class Store:
     async def occupancy(self, camera_id: str) -> list[dict[str, Any]]:
         return await self._tables.fetch(SQL["occupancy_of_camera"], (camera_id,))
 
-    async def occupancy_history(self, zone_id: str, from_ms: int, to_ms: int, limit: int) -> list[dict[str, Any]]:
-        """Changes in the range, after the one that stood when it began."""
+    async def occupancy_history(
+        self, zone_id: str, from_ms: int, to_ms: int, limit: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """At most `limit` changes in the range, after the one that stood when it began; and whether there are more."""
         before = await self._tables.fetch(SQL["occupancy_before"], (zone_id, from_ms))
-        return before + await self._tables.fetch(SQL["occupancy_between"], (zone_id, from_ms, to_ms, limit))
+        changes = await self._tables.fetch(SQL["occupancy_between"], (zone_id, from_ms, to_ms, limit + 1))
+        return before + changes[:limit], len(changes) > limit
 
     async def aggregates(self, camera_id: str, from_ms: int, to_ms: int, bucket_ms: int) -> list[dict[str, Any]]:
         return await self._tables.fetch(SQL["aggregates"], (bucket_ms, camera_id, from_ms, to_ms))

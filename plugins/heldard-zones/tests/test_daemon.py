@@ -84,6 +84,7 @@ NO_ZONES = [
     ({"kind": "line", "polygon": [[0.5, 0.5]]}, 400),
     ({"kind": "line", "polygon": [[0.5, 0.5], [0.5, 0.5]]}, 400),
     ({"labels": [" "]}, 400),
+    ({"dwell_seconds": 1e308}, 400),
     ({"labels": [3]}, 422),
     ({"severity": "high"}, 400),
     ({"config": {"anchor": "nose"}}, 400),
@@ -118,6 +119,20 @@ async def test_a_config_key_that_is_misspelt_is_pointed_out(kernel):
     assert zone["hints"] == [
         "config.confirm_frame does nothing; did you mean confirm_frames?", "config.colour does nothing",
     ]  # fmt: skip
+
+
+async def test_odd_times_and_cursors_are_no_failure_of_ours(kernel):
+    zone = await draw(kernel)
+    times = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00", "1969-01-01T00:00:00Z", "", "x"]
+    paths = ["zone-events", "zone-events/aggregates", "zones/counts", f"zones/occupancy/history?zone_id={zone['id']}"]
+    for path in [*(f"/api/v1/cameras/gate/{path}" for path in paths), f"/api/v1/zones/{zone['id']}/why"]:
+        for start in times:
+            for end in times:
+                joint = "&" if "?" in path else "?"
+                reply = await kernel.request("GET", f"{path}{joint}from={start}&to={end}")
+                assert reply.status in (200, 400), (path, start, end, reply.body)
+    for cursor in ("1", "1.2.3", f"{'9' * 30}.1", "-1.1", "1.x"):
+        assert (await kernel.request("GET", f"/api/v1/cameras/gate/zone-events?cursor={cursor}")).status == 400
 
 
 async def test_3_3_unknown_cameras_and_zones_are_404(kernel):

@@ -29,6 +29,7 @@ MAX_POINTS = 512
 MAX_NAME = 200
 MAX_LABELS = 200
 MAX_CONFIG_BYTES = 65_536
+MAX_DWELL_SECONDS = 366 * 86_400
 MIN_POINTS: Final = {"region": 3, "presence": 3, "mask": 3, "line": 2}
 
 Kind = Literal["region", "presence", "line", "mask"]
@@ -253,6 +254,8 @@ def check_row(row: ZoneRow, timezone: str) -> None:
         raise InvalidError(f"labels: at most {MAX_LABELS}, not {len(row.labels)}")
     if len(msgspec.json.encode(row.config)) > MAX_CONFIG_BYTES:
         raise InvalidError(f"config: is over {MAX_CONFIG_BYTES} bytes")
+    if not row.dwell_seconds <= MAX_DWELL_SECONDS:
+        raise InvalidError(f"dwell_seconds: at most {MAX_DWELL_SECONDS}, a year")
     if any(not label.strip() for label in row.labels):
         raise InvalidError("labels: each must be a word such as person, not blank")
     check_shape("polygon", row.kind, row.polygon)
@@ -313,9 +316,9 @@ NEVER_CONFIRMED: Final = 1 << 62
 
 def _number(value: Any, default: float, least: float, most: float, *, positive: bool = False) -> float:
     """Upstream's forgiving reading: what is no number (or not positive) is the default, the rest is clamped."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return default
-    return default if positive and value <= 0 else min(max(float(value), least), most)
+    return default if positive and value <= 0 else float(min(max(value, least), most))
 
 
 def _integer(value: Any, default: int, least: int, most: int) -> int:
