@@ -52,15 +52,18 @@ def _visit(visit: dict[str, Any]) -> list[str]:
         lines.append("  repeats the event: the same plate was here shortly before")
     counted = {number for made in visit["decisions"] for number in made["record"]["counted_reads"]}
     lines.append("  reads:")
-    for read in visit["reads"]:
-        note = read["fate"] if read["fate"] != "vote" else "vote" if read["number"] in counted else "vote, outvoted"
-        where = read["frame_id"] or "no frame id"
-        lines.append(
-            f"    {read['number']:>3}  {read['text'] or '(hashed)':<12} {read['confidence']:.2f}  {note:<14} {where}"
-        )
+    lines += [f"    {_read(read, counted)}" for read in visit["reads"]]
     for made in visit["decisions"]:
         lines += _decision(made)
     return lines
+
+
+def _read(read: dict[str, Any], counted: set[int]) -> str:
+    note = read["fate"]
+    if note == "vote" and read["number"] not in counted:
+        note = "vote, outvoted" if read["number"] < max(counted, default=0) else "vote, later"
+    text = read["text"] or "(hashed)"
+    return f"{read['number']:>3}  {text:<12} {read['confidence']:.2f}  {note:<14} {read['frame_id'] or 'no frame id'}"
 
 
 def _decision(made: dict[str, Any]) -> list[str]:
