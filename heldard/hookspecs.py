@@ -1,9 +1,11 @@
 """The whole plugin contract: which functions a plugin may have, when each is called and what its answer means.
 
-The prefix tells the kind. `heldard_register_*` is asked once at start; if it raises, the plugin is refused with the
-reason. `heldard_on_*` is told after the commit, isolated and time-limited; its answer is ignored.
+The prefix tells the kind. `heldard_register_*` is asked once at start; if it raises or gives something else than it
+says, the whole plugin is refused with the reason. `heldard_on_*` is told after the commit, one plugin after the other,
+5 s at most each; its answer is ignored, and what it raises is noted with its plugin and reaches nobody else.
 `heldard_decide_*` is asked synchronously in the order `plugins.order` gives (then by name); None means "no opinion"
-and the first other answer wins. The order in which plugins are found never matters.
+and the first other answer wins; after 20 answers in a row that failed or took over 50 ms it is not asked any more.
+A hook takes those of the arguments it needs, by name. The order in which plugins are found never matters.
 """
 
 from __future__ import annotations
@@ -98,12 +100,15 @@ def heldard_on_stop(ctx: PluginContext) -> Awaitable[None] | None:
 
 @hookspec
 def heldard_on_batch(batch: Batch) -> Awaitable[None] | None:
-    """A batch was committed. For watching; a plugin whose work matters is a consumer."""
+    """A batch was committed. For watching; a plugin whose work matters is a consumer.
+
+    Batches and events wait for a plugin in a queue of 1024; what comes on top of that is dropped and counted.
+    """
 
 
 @hookspec
 def heldard_on_event(event: EventDraft) -> Awaitable[None] | None:
-    """An event was committed."""
+    """An event was committed. Queued like batches."""
 
 
 @hookspec

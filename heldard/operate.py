@@ -229,6 +229,14 @@ def metrics_page() -> None:
     click.echo(metrics.reference(), nl=False)
 
 
+@pages.command("hooks")
+def hooks_page() -> None:
+    """docs/reference/hooks.md"""
+    from heldard import hook_pages
+
+    click.echo(hook_pages.reference(), nl=False)
+
+
 @pages.command("commands")
 @click.pass_context
 def commands_page(context: click.Context) -> None:

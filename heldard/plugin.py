@@ -324,7 +324,11 @@ class Consumer:
 
     name: unique among all plugins, `[a-z0-9_]{1,64}`; it is written beside every claim, so it never changes.
     delivery: `effects` commits claim and effects together (exactly once); `at_most_once` commits the claim first.
-    runs_in: where `consume` and `tick` run; `thread` or `process` for work that would block the event loop.
+    runs_in: where its methods run. `loop`: on the event loop, which must not be held: named at 250 ms, interrupted
+    and quarantined at a second. `thread`: in one thread of its own. `process`: in a process of its own, which the
+    consumer is sent to as a pickle; of the context only settings, clock, site_id, timezone, fetch and frame work
+    there, and what `Effects.transact` is given must be a function of a module. Each method has 10 s
+    (`fanout.consume_timeout_s`).
     task_types: which tasks' batches are wanted, compared without case; None for all.
     """
 

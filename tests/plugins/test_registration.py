@@ -134,6 +134,31 @@ async def test_a_route_is_authorised_and_described_like_the_kernels(heldard_kern
 # --- hooks that are told and asked ----------------------------------------------------------------------------------
 
 
+async def test_services_run_between_start_and_stop_and_stop_still_has_the_database(heldard_kernel: Any) -> None:
+    said: list[str] = []
+
+    async def serve() -> None:
+        said.append("serving")
+        await asyncio.Event().wait()
+
+    async def heldard_on_stop(ctx: Any) -> None:
+        rows = await ctx.fetch("SELECT 7 AS n")
+        said.append(f"stopped {rows[0]['n']}")
+
+    def heldard_on_start(ctx: Any) -> None:
+        said.append(f"{ctx.name} started")
+
+    plugin = make_plugin(
+        "plain", heldard_on_start=heldard_on_start, heldard_on_stop=heldard_on_stop,
+        heldard_register_services=lambda: [Service("serve", serve)],
+    )  # fmt: skip
+    async with heldard_kernel(plugin) as kernel:
+        services = {row["name"]: row["state"] for row in (await kernel.get("/api/v1/system"))["services"]}
+        assert services["plugin.plain.serve"] == "running"
+        assert (await kernel.get("/api/v1/plugins/plain"))["problem"] is None
+    assert said == ["plain started", "serving", "stopped 7"]
+
+
 async def test_what_is_told_reaches_others_when_one_raises_or_hangs(heldard_kernel: Any) -> None:
     heard: list[str] = []
     bad = make_plugin("a_bad", heldard_on_event=_raise_on_event, heldard_on_camera_changed=_raise_on_camera)
