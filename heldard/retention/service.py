@@ -71,6 +71,7 @@ class Retention:
         self._emit = emit
         self._settings = settings
         self._over_cap = False
+        self._told_low = False
         self.guard = guard
         self.figures = Figures()
 
@@ -120,13 +121,17 @@ class Retention:
 
     async def look(self) -> None:
         """Refuse ingest when the reserve is reached, win room back, and say so once."""
-        if self.guard.refresh():
-            await self._tell_disk()
-            if self.guard.low:
-                await self._try("emergency", self.win_room)
+        changed = self.guard.refresh()
+        await self._tell_disk()
+        if changed and self.guard.low:
+            await self._try("emergency", self.win_room)
 
     async def _tell_disk(self) -> None:
+        """Say so once when the reserve is reached, and once when it is not any more, whoever notices first."""
         guard = self.guard
+        if guard.low == self._told_low:
+            return
+        self._told_low = guard.low
         payload = {"free_bytes": guard.free, "reserve_bytes": guard.reserve, "total_bytes": guard.total}
         if guard.low:
             log.error("disk_reserve_reached", **payload)
@@ -156,8 +161,7 @@ class Retention:
             self.guard.refresh()
             if not files and not batches:
                 break
-        if not self.guard.low:
-            await self._tell_disk()
+        await self._tell_disk()
         await self._tell_shed("disk_reserve", {"batches": shed})
 
     # --- age --------------------------------------------------------------------------------------------------------

@@ -85,10 +85,14 @@ class RetentionStore:
         return free[0], total[0]
 
     async def vacuum(self) -> None:
-        """Give some free pages back to the file system."""
-        await self.db.write(
-            lambda connection: connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-        )
+        """Give up to 256 free pages back to the file system."""
+
+        def unit(connection: sqlite3.Connection) -> None:
+            # One at a time: sqlite3 takes the first step of this pragma and drops the rest, since it has no columns.
+            for _ in range(VACUUM_PAGES):
+                connection.execute("PRAGMA incremental_vacuum(1)")
+
+        await self.db.write(unit)
 
     async def size(self, max_bytes: int) -> DatabaseView:
         page = await self.db.fetch_one("PRAGMA page_size")

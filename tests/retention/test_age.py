@@ -10,7 +10,7 @@ import msgspec
 
 from heldard.config import RetentionSettings
 from heldard.retention.service import CROWDED, DAY_MS, HOUR_MS
-from heldard.retention.store import STEP_ROWS
+from heldard.retention.store import STEP_ROWS, VACUUM_PAGES
 from tests.retention.conftest import START_MS, Box
 
 MakeBox = Callable[..., Awaitable[Box]]
@@ -185,6 +185,15 @@ async def test_free_pages_are_given_back(box: Box) -> None:
     after = await box.retention.store.size(0)
     assert after.db_bytes < before * 0.6
     assert box.retention.figures.vacuumed_pages > 0
+
+
+async def test_a_step_of_vacuum_gives_back_many_pages_at_once(box: Box) -> None:
+    for _ in range(200):
+        await box.batch(detections=50)
+    await box.retention.store.delete_batches([(seq, 50) for seq in range(1, 201)], unfinished=False)
+    free, _ = await box.retention.store.free_pages()
+    await box.retention.store.vacuum()
+    assert (await box.retention.store.free_pages())[0] == max(0, free - VACUUM_PAGES)
 
 
 async def test_new_settings_hold_for_the_next_sweep(box: Box) -> None:
