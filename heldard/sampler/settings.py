@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-HwAccel = Literal["none", "auto", "vaapi", "cuda", "qsv", "vdpau", "drm", "v4l2m2m", "videotoolbox"]
+HwAccel = Literal["none", "auto", "vaapi", "cuda", "qsv", "vdpau", "drm", "v4l2m2m"]
 Engine = Literal["auto", "ffmpeg", "pyav"]
 Seconds = Annotated[float, Meta(ge=0)]
 

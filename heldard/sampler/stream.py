@@ -151,7 +151,7 @@ class Stream:
             pid=decoding.child.pid if decoding else None,
             engine=decoding.decoder.name if decoding else None,
             strategy=_strategy(decoding) if decoding else None,
-            hwaccel=decoding.job.hwaccel if decoding else None,
+            hwaccel=("none" if decoding.decoder.adapts else decoding.job.hwaccel) if decoding else None,
             source_width=self.source_size.width if self.source_size else None,
             source_height=self.source_size.height if self.source_size else None,
             source_fps=_rounded(seen.fps if seen else None),
@@ -204,7 +204,7 @@ class Stream:
             self._log.warning("hwaccel_unavailable", hwaccel=decoding.job.hwaccel, said=decoding.complaint[-500:])
             self.health.reconnecting(now, "hwaccel")
             return None
-        self.health.ended(now, cause, decoding.complaint)
+        self.health.ended(now, cause, decoding.complaint or _how(code))
         return cause
 
     def _hardware_failed(self, decoding: Decoding, cause: Cause) -> bool:
@@ -298,6 +298,10 @@ _MEANING: dict[Cause, str] = {
     "decoder": "the decoder failed",
     "config": "the stream cannot be started",
 }
+
+
+def _how(code: int) -> str:
+    return f"it was ended by signal {-code}" if code < 0 else ""
 
 
 def _strategy(decoding: Decoding) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 from urllib.parse import parse_qs
 
 import gi
@@ -28,7 +29,7 @@ ENCODERS = {
 }
 
 
-class Factory(GstRtspServer.RTSPMediaFactory):
+class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     """Makes each client its own pipeline from the query of its address."""
 
     def __init__(self, codec: str) -> None:
@@ -38,7 +39,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         self.sizes: list[Gst.Element] = []
         self.connect("media-configure", self.configured)
 
-    def do_create_element(self, url) -> Gst.Element:
+    def do_create_element(self, url: Any) -> Gst.Element:
         given = {key: values[0] for key, values in parse_qs(url.query or "").items()}
         fps, gop = int(given.get("fps", 15)), int(given.get("gop", 15))
         width, height = self.size or (given.get("w", 320), given.get("h", 240))
@@ -49,10 +50,10 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         )
         return Gst.parse_launch(launch)
 
-    def configured(self, _factory, media) -> None:
+    def configured(self, _factory: Any, media: Any) -> None:
         self.sizes.append(media.get_element().get_by_name_recurse_up("size"))
 
-    def do_gen_key(self, url) -> str:
+    def do_gen_key(self, url: Any) -> str:
         return f"{url.abspath}?{url.query}"
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     print(server.get_bound_port(), flush=True)
     loop = GLib.MainLoop()
 
-    def command(_channel, _condition) -> bool:
+    def command(_channel: Any, _condition: Any) -> bool:
         words = sys.stdin.readline().split()
         if not words:
             loop.quit()
