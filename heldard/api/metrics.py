@@ -13,6 +13,7 @@ from heldard.api.health import STARTED_MS, open_files, resident_bytes
 from heldard.clock import parse_rfc3339
 from heldard.fanout.service import Member
 from heldard.metrics import Exposition
+from heldard.outgoing.routes import WEBHOOKS
 from heldard.sampler import routes as sampler_routes
 from heldard.sampler.model import SamplerStatus
 
@@ -35,6 +36,9 @@ async def metrics(request: web.Request) -> web.Response:
     await _storage(app, told)
     for outcome, count in sorted(app[keys.METER].deliveries.items()):
         told.add("heldard_webhook_deliveries_total", count, outcome)
+    for hook in app[WEBHOOKS].all():
+        told.add("heldard_webhook_lag_events", app[WEBHOOKS].lag(hook), hook.id)
+        told.add("heldard_webhook_dead_letters", await app[WEBHOOKS].dead_letters(hook), hook.id)
     for source in app[keys.METER].sources:
         await source(told)
     return web.Response(text=told.text(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -38,6 +38,10 @@ SELECT * FROM webhook_deliveries WHERE subscription_id = :subscription_id ORDER 
 -- Dead ones of a target, newest first.
 SELECT * FROM webhook_deliveries WHERE subscription_id = :subscription_id AND status = 2 ORDER BY id DESC LIMIT :limit;
 
+-- name: count_dead
+-- How many of a target's deliveries were given up.
+SELECT count(*) AS dead FROM webhook_deliveries WHERE subscription_id = :subscription_id AND status = 2;
+
 -- name: oldest_dead
 -- Dead ones of a target, oldest first.
 SELECT * FROM webhook_deliveries WHERE subscription_id = :subscription_id AND status = 2 ORDER BY id LIMIT :limit;

@@ -106,6 +106,10 @@ class Webhooks:
     def lag(self, hook: Webhook) -> int:
         return max(0, self._events.last_seq - hook.cursor_seq)
 
+    async def dead_letters(self, hook: Webhook) -> int:
+        """Deliveries that were given up and not sent again."""
+        return await self._store.count_dead(hook.id)
+
     async def add(self, body: WebhookCreate) -> Webhook:
         """A target of what happens from now on. Raises InvalidError."""
         if len(self._hooks) >= self._settings.max_webhooks:

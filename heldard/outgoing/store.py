@@ -49,6 +49,11 @@ class WebhookStore:
     async def oldest_dead(self, webhook_id: str, limit: int) -> list[Delivery]:
         return await self._deliveries(SQL["oldest_dead"], {"subscription_id": webhook_id, "limit": limit})
 
+    async def count_dead(self, webhook_id: str) -> int:
+        row = await self._db.fetch_one(SQL["count_dead"], {"subscription_id": webhook_id})
+        assert row is not None
+        return int(row["dead"])
+
     async def find(self, webhook_id: str, delivery: int) -> Delivery | None:
         found = await self._deliveries(SQL["delivery"], {"subscription_id": webhook_id, "id": delivery})
         return found[0] if found else None

@@ -99,6 +99,16 @@ async def test_system_tells_of_room_streams_and_what_is_enforced(client: Client)
     assert (database["max_db_gb"], database["incremental"]) == (4.0, True)
 
 
+async def test_webhooks_are_counted_by_what_became_of_each_delivery(client: Client) -> None:
+    hook = {"name": "nobody", "url": "https://192.0.2.1/hook", "event_types": ["*"]}
+    async with client.post("/api/v1/webhooks", json=hook) as answer:
+        assert answer.status == 201
+        made = await answer.json()
+    found = await _scrape(client)
+    assert found[f'heldard_webhook_dead_letters{{webhook="{made["id"]}"}}'] == 0
+    assert f'heldard_webhook_lag_events{{webhook="{made["id"]}"}}' in found
+
+
 async def test_other_parts_can_tell_figures_of_their_own(client: Client) -> None:
     async def webhooks(told: Exposition) -> None:
         told.add("heldard_webhook_lag_events", 7, 'a "quoted"\nname\\')
