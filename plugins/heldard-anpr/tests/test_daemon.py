@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from click.testing import CliRunner
-from heldard_anpr.commands import group
+from heldard_anpr.commands import UnansweredError, group
 from PIL import Image
 
 from heldard import keys
+from heldard.auth.model import KeyCreate
 from heldard.testing import Kernel, Scene
 
 PLATE = "AB12CDE"
@@ -304,12 +305,68 @@ async def test_the_decision_record_tells_the_whole_story(heldard_kernel: Make) -
 
 
 async def explain(kernel: Kernel, what: str) -> str:
+    return await command(kernel, "explain", what)
+
+
+async def command(kernel: Kernel, *words: str) -> str:
+    """What `heldard anpr ...` prints."""
+
     def run() -> Any:
-        return CliRunner().invoke(group, ["explain", what, "--api", kernel.url], catch_exceptions=False)
+        return CliRunner().invoke(group, [*words, "--api", kernel.url], catch_exceptions=False)
 
     result = await asyncio.to_thread(run)
     assert result.exit_code == 0, result.output
     return str(result.output)
+
+
+async def test_the_command_line_moves_lists_and_tries_plates(heldard_kernel: Make, tmp_path: Any) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_text("plate,owner_name\nAB12 CDE,Ada\n--,nobody\n")
+    async with heldard_kernel("anpr") as kernel:
+        tried = await command(kernel, "import", "vehicles", str(file), "--dry-run")
+        assert "line 3: plate: '--'" in tried
+        assert "would be added 1, updated 0, unchanged 0, refused 1" in tried
+        assert "added 1" in await command(kernel, "import", "vehicles", str(file))
+        assert "AB12 CDE,Ada" in await command(kernel, "export", "vehicles")
+        assert "AB12CDE: matched (P-24)" in await command(kernel, "match", "ab12cde")
+        assert "near AB12CDE (vehicle" in await command(kernel, "match", "A812CDE")
+        with pytest.raises(UnansweredError, match="no entry event"):
+            await command(kernel, "explain", "QQ1QQQ")
+        with pytest.raises(UnansweredError, match="HTTP 404: no entry event"):
+            await command(kernel, "explain", "evt_nothing")
+        with pytest.raises(UnansweredError, match="http"):
+            CliRunner().invoke(group, ["match", "X", "--api", "file:///etc"], catch_exceptions=False)
+        with pytest.raises(UnansweredError, match="no daemon answers"):
+            CliRunner().invoke(group, ["match", "X", "--api", "http://127.0.0.1:9"], catch_exceptions=False)
+
+
+async def test_an_unknown_region_refuses_the_plugin_by_name_and_nothing_else(heldard_kernel: Make) -> None:
+    async with heldard_kernel("anpr", settings={"plugins": {"anpr": {"regions": ["XX"]}}}) as kernel:
+        plugin = kernel.plugin("anpr")
+        assert plugin.state == "refused"
+        assert "no plate region 'XX'" in str(plugin.reason)
+        assert await kernel.add_camera("gate") == "gate"
+
+
+async def test_a_guard_of_one_camera_reviews_and_opens_only_there(heldard_kernel: Make, relay: Any) -> None:
+    _, url = relay
+    settings = gated(url)
+    async with heldard_kernel("anpr", settings=settings) as kernel:
+        await set_up_gate(kernel)
+        await kernel.play(car())
+        event = await the_event(kernel)
+        access = kernel.app[keys.ACCESS]
+        scoped: dict[str, dict[str, str]] = {}
+        for camera in ("gate", "back"):
+            await kernel.add_camera(camera)
+            body = KeyCreate(name=camera, capabilities=["gate:operate", "video:playback"], scope_kind="cameras",
+                             scope_cameras=[camera], confirm_privileged=True)  # fmt: skip
+            scoped[camera] = {"X-API-Key": (await access.add_key(body))[0]}
+        path = f"/api/v1/entry-events/{event['id']}/confirm"
+        assert (await kernel.request("POST", path, None, **scoped["back"])).status == 404
+        assert (await kernel.request("POST", path, None, **scoped["gate"])).status == 200
+        opening = "/api/v1/entry/gate/open/gate"
+        assert (await kernel.request("POST", opening, None, **scoped["back"])).status == 403
 
 
 async def test_evidence_is_the_frame_that_was_read_with_the_plate_cut_out(heldard_kernel: Make) -> None:
