@@ -53,8 +53,6 @@ SELECT * FROM entry_events WHERE id = ?;
 UPDATE entry_events SET workflow_status = ?, workflow = ? WHERE id = ?;
 -- set_plate: The plate a reviewer put right.
 UPDATE entry_events SET plate = ?, subject = ? WHERE id = ?;
--- set_audit: Whether the gate was asked to open.
-UPDATE entry_events SET audit = ? WHERE id = ?;
 -- forget_reads: The texts of a visit whose plate is kept as a hash only.
 UPDATE anpr_reads SET raw = '', text = '', track_id = NULL WHERE visit_id = ?;
 -- reviews: What reviewers did with an event.

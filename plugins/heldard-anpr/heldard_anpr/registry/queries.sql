@@ -2,8 +2,6 @@
 SELECT * FROM vehicles WHERE id = ?;
 -- pass_: One visitor pass.
 SELECT * FROM visitor_passes WHERE id = ?;
--- watch_entry: One watchlist entry.
-SELECT * FROM watchlist WHERE id = ?;
 -- group_: One group.
 SELECT * FROM anpr_groups WHERE id = ?;
 -- groups: All groups by name.

@@ -7,7 +7,6 @@ list that is not known (X-40). Plates that are near to listed ones are a notice,
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -334,9 +333,6 @@ def _doubted(resolution: Resolution, found: Findings, reach: Reach) -> Resolutio
     note = "near_blocklist" if blocked else "ambiguous_match" if ambiguous else resolution.note
     workflow = "review" if ambiguous else resolution.workflow
     return msgspec.structs.replace(resolution, near=found.near, ambiguous=ambiguous, note=note, workflow=workflow)
-
-
-Lookup = Callable[[Tx, Question], Findings]
 
 
 def ask(tx: Tx, question: Question, rules: Rules, reach: Reach) -> Resolution:

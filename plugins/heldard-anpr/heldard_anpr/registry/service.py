@@ -41,7 +41,7 @@ def _window(values: dict[str, Any]) -> None:
         raise InvalidError("valid_until is before valid_from", details={"element": "valid_until"})
 
 
-def _grouped(tx: Tx, group_id: str | None) -> None:
+def must_be_group(tx: Tx, group_id: str | None) -> None:
     if group_id is not None and not tx.fetch(store.SQL["group_"], [group_id]):
         raise InvalidError(f"no group {group_id!r}: add it at /api/v1/anpr/groups", details={"element": "group_id"})
 
@@ -69,7 +69,7 @@ VEHICLE_TEXTS = ("owner_name", "owner_ref", "site_id", "vehicle_type", "make", "
 
 def add_vehicle(tx: Tx, body: VehicleCreate, now_ms: int) -> Vehicle:
     values = {"id": new_id("veh")} | vehicle_values(body) | {"created_at": now_ms, "updated_at": now_ms}
-    _grouped(tx, values["group_id"])
+    must_be_group(tx, values["group_id"])
     store.insert(tx, "vehicles", values)
     return store.vehicle(store.row(tx, "vehicles", values["id"]))
 
@@ -87,7 +87,7 @@ def edit_vehicle(tx: Tx, vehicle_id: str, patch: VehiclePatch, now_ms: int) -> V
     if "plate" in values:
         values |= {"plate": values["plate"].strip(), "plate_norm": plate_of(values["plate"])}
     _window(before | values)
-    _grouped(tx, values.get("group_id"))
+    must_be_group(tx, values.get("group_id"))
     store.update(tx, "vehicles", vehicle_id, values | {"updated_at": now_ms})
     return store.vehicle(store.row(tx, "vehicles", vehicle_id))
 
@@ -118,14 +118,14 @@ def pass_values(body: PassCreate, now_ms: int) -> dict[str, Any]:
 
 
 def add_pass(tx: Tx, body: PassCreate, by: Caller, now_ms: int) -> Pass:
-    values = {"id": new_id("pass"), "code": _code(tx)} | pass_values(body, now_ms)
+    values = {"id": new_id("pass"), "code": new_code(tx)} | pass_values(body, now_ms)
     values |= {"created_by": by.name, "created_at": now_ms, "updated_at": now_ms}
-    _grouped(tx, values["group_id"])
+    must_be_group(tx, values["group_id"])
     store.insert(tx, "visitor_passes", values)
     return store.visitor_pass(store.row(tx, "visitor_passes", values["id"]))
 
 
-def _code(tx: Tx) -> str:
+def new_code(tx: Tx) -> str:
     while True:
         code = f"V-{secrets.token_hex(3).upper()}"
         if not tx.execute("SELECT 1 FROM visitor_passes WHERE code = ?", [code]):
@@ -152,7 +152,7 @@ def edit_pass(tx: Tx, pass_id: str, patch: PassPatch, may_restore: bool, now_ms:
     if leaves_revoked and not may_restore:
         raise ForbiddenError("only a holder of registry:manage may take a pass out of revoked")
     _window(before | values)
-    _grouped(tx, values.get("group_id"))
+    must_be_group(tx, values.get("group_id"))
     store.update(tx, "visitor_passes", pass_id, values | {"updated_at": now_ms})
     return store.visitor_pass(store.row(tx, "visitor_passes", pass_id))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -120,7 +119,7 @@ def _line(tx: Tx, name: str, number: int, cells: dict[str, str], by: Caller, now
     plate = cells.get("plate", "").strip().lstrip("'") or None
     try:
         values = _values(name, cells, now_ms)
-        service._grouped(tx, values.get("group_id"))
+        service.must_be_group(tx, values.get("group_id"))
         return LineReport(number, _put(tx, name, values, cells, by, now_ms), plate)
     except HeldardError as error:
         return LineReport(number, "refused", plate, error.message)
@@ -153,7 +152,7 @@ def _put(tx: Tx, name: str, values: dict[str, Any], cells: dict[str, str], by: C
          ) -> Literal["added", "updated", "unchanged"]:  # fmt: skip
     times = {"created_at": now_ms, "updated_at": now_ms}
     if name == "passes":
-        code = service._code(tx)
+        code = service.new_code(tx)
         store.insert(tx, "visitor_passes", {"id": new_id("pass"), "code": code, "created_by": by.name} | values | times)
         return "added"
     found = tx.fetch(f"SELECT * FROM {name} WHERE plate_norm = ?", [values["plate_norm"]])  # noqa: S608 - two names
@@ -170,4 +169,3 @@ def _put(tx: Tx, name: str, values: dict[str, Any], cells: dict[str, str], by: C
 
 
 EXPORTS: dict[str, str] = {"vehicles": "all_vehicles", "passes": "all_passes", "watchlist": "all_watchlist"}
-Loader = Callable[[Tx], ImportReport]
