@@ -58,6 +58,7 @@ class Load:
             count = 0
             while not self._stopping:
                 count += 1
+                await CLOCK.sleep(self._random.choice((0, 0.002, 0.02)))
                 if self._random.random() < 0.2:
                     await self._send_nameless(session, camera, f"{number}-{count}")
                 else:
