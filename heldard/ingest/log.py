@@ -39,6 +39,9 @@ AT = 4
 COLUMNS = 8
 """Columns of a detection beside its number: label, confidence, x, y, w, h, track, attributes."""
 
+WIDTH = 1 + COLUMNS
+"""Columns of a detection as it is read, its number first. Taken by place: a row's names are looked up one by one."""
+
 ROWS_AT_ONCE = 50
 """Detections one statement inserts. Each statement gives the interpreter's lock away and has to win it back."""
 
@@ -119,13 +122,14 @@ class DetectionLog:
         return found
 
     def _to_detection(self, row: sqlite3.Row) -> Detection:
+        number, label, confidence, x, y, w, h, track, attributes = row[:WIDTH]
         return Detection(
-            index=row["id"] % PLACES,
-            label=None if row["label"] is None else self._names.text(row["label"]),
-            confidence=row["confidence"],
-            bbox=_box(row),
-            track_id=row["track"],
-            raw_attributes=b"{}" if row["attributes"] is None else row["attributes"].encode(),
+            number % PLACES,
+            None if label is None else self._names.text(label),
+            confidence,
+            None if x is None else (x, y, w, h),
+            track,
+            b"{}" if attributes is None else attributes.encode(),
         )
 
     def _to_batch(self, row: sqlite3.Row, source: Source, detections: tuple[Detection, ...], replayed: bool) -> Batch:
@@ -167,7 +171,13 @@ class DetectionLog:
             values.extend(value if isinstance(value, tuple) else (value,))
         rows = await self._db.fetch(f"{sql} ORDER BY o.timestamp_ms DESC, d.id DESC LIMIT ?", [*values, limit])
         sources = await self._sources.of({row["source"] for row in rows})
-        return [self._view(row, row, sources[row["source"]]) for row in rows]
+        views: list[DetectionView] = []
+        shown: _Shown | None = None
+        for row in rows:
+            if shown is None or shown.seq != row["seq"]:
+                shown = _Shown(row, sources[row["source"]])
+            views.append(self._view(shown, row))
+        return views
 
     async def outbox(self, after: int, limit: int, *, payload: bool) -> list[OutboxEntry]:
         """The log from `after` on, ascending."""
@@ -175,11 +185,11 @@ class DetectionLog:
         sources = await self._sources.of({row["source"] for row in rows})
         inside: dict[int, list[DetectionView]] = {}
         if payload:
-            by_seq = {row["seq"]: row for row in rows}
+            by_seq = {row["seq"]: _Shown(row, sources[row["source"]]) for row in rows}
             seqs = msgspec.json.encode(list(by_seq)).decode()
             for row in await self._db.fetch(SQL["detections_of_batches"], {"seqs": seqs}):
-                batch = by_seq[row["id"] // PLACES]
-                inside.setdefault(batch["seq"], []).append(self._view(batch, row, sources[batch["source"]]))
+                shown = by_seq[row["id"] // PLACES]
+                inside.setdefault(shown.seq, []).append(self._view(shown, row))
         return [_entry(row, sources[row["source"]], inside.get(row["seq"], []) if payload else None) for row in rows]
 
     async def forget_camera(self, camera_id: str) -> None:
@@ -188,24 +198,40 @@ class DetectionLog:
         while await self._db.write(lambda c: c.execute(SQL["delete_detections_of_camera"], (camera,)).rowcount):
             pass
 
-    def _view(self, batch: sqlite3.Row, row: sqlite3.Row, source: Source) -> DetectionView:
-        detection = self._to_detection(row)
+    def _view(self, batch: _Shown, row: sqlite3.Row) -> DetectionView:
+        number, label, confidence, x, y, w, h, track, attributes = row[:WIDTH]
         return DetectionView(
-            id=ids.of_row("det", row["id"]),
-            seq=batch["seq"],
-            camera_id=source.camera_id,
-            task_type=source.task_type,
-            task_id=source.task_id or None,
-            timestamp=rfc3339(batch["timestamp_ms"]),
-            at=rfc3339(batch["at_ms"]),
-            label=detection.label,
-            confidence=detection.confidence,
-            bbox=detection.bbox,
-            track_id=detection.track_id,
-            attributes={**detection.attributes, **server_attributes(source)},
-            frame_id=frame_text(batch["frame"], source.task_id),
-            created_at=rfc3339(batch["received_ms"]),
+            id=ids.of_row("det", number),
+            seq=batch.seq,
+            camera_id=batch.source.camera_id,
+            task_type=batch.source.task_type,
+            task_id=batch.task_id,
+            timestamp=batch.timestamp,
+            at=batch.at,
+            label=None if label is None else self._names.text(label),
+            confidence=confidence,
+            bbox=None if x is None else (x, y, w, h),
+            track_id=track,
+            attributes=batch.server if attributes is None else {**msgspec.json.decode(attributes), **batch.server},
+            frame_id=batch.frame_id,
+            created_at=batch.created_at,
         )
+
+
+class _Shown:
+    """What all detections of a batch are shown with, made once."""
+
+    __slots__ = ("at", "created_at", "frame_id", "seq", "server", "source", "task_id", "timestamp")
+
+    def __init__(self, row: sqlite3.Row, source: Source) -> None:
+        self.seq: int = row["seq"]
+        self.source = source
+        self.task_id = source.task_id or None
+        self.timestamp = rfc3339(row["timestamp_ms"])
+        self.at = rfc3339(row["at_ms"])
+        self.created_at = rfc3339(row["received_ms"])
+        self.frame_id = frame_text(row["frame"], source.task_id)
+        self.server = server_attributes(source)
 
 
 def provenance_of(source: Source) -> Provenance:
@@ -232,10 +258,6 @@ def frame_text(frame: int | str | None, task_id: str) -> str | None:
     if frame is None:
         return None
     return f"{WORKER_SPACE}{task_id}:{frame}" if isinstance(frame, int) else frame
-
-
-def _box(row: sqlite3.Row) -> tuple[float, float, float, float] | None:
-    return None if row["x"] is None else (row["x"], row["y"], row["w"], row["h"])
 
 
 def _entry(row: sqlite3.Row, source: Source, payload: list[DetectionView] | None) -> OutboxEntry:

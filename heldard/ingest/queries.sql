@@ -29,7 +29,8 @@ ORDER BY at_ms, seq LIMIT :limit;
 
 -- name: newest_detections
 -- A camera's detections, newest first; conditions and a limit are appended.
-SELECT o.seq, o.source, o.channel, o.frame, o.at_ms, o.timestamp_ms, o.captured_ms, o.received_ms, d.*
+SELECT d.id, d.label, d.confidence, d.x, d.y, d.w, d.h, d.track, d.attributes,
+  o.seq, o.source, o.frame, o.at_ms, o.timestamp_ms, o.received_ms
 FROM outbox o JOIN detections d ON d.id BETWEEN o.seq * 1024 AND o.seq * 1024 + 1023
 WHERE o.camera = ?;
 
