@@ -10,6 +10,7 @@ from heldard_anpr.engine.model import Direction, Seen, Sighting
 from heldard_anpr.plates.matching import LENGTH_LIMIT
 from heldard_anpr.plates.normal import normalise
 
+EMPTY = len("{}")
 TEXT_LIMIT = 64
 """Characters of a worker's text that are kept."""
 
@@ -33,6 +34,8 @@ def seen(batch: Batch, default_direction: Direction = "unknown") -> Seen:
 
 def _sighting(detection: Detection, run: str, default_direction: Direction) -> Sighting | None:
     """None where there is nothing to go by: no attributes, or neither a track nor a plate."""
+    if len(detection.raw_attributes) <= EMPTY:
+        return None
     attributes: Any = detection.attributes
     if not isinstance(attributes, dict) or not attributes:
         return None

@@ -290,7 +290,9 @@ def _fate(visit: Visit, read: Read, frame: str, rules: Rules) -> Fate:
         return "same_frame"
     if visit.verdict is not None and not same_plate(read.text, visit.verdict.plate):
         return "doubted"
-    if len(visit.votes) >= VOTES_KEPT and read.confidence * read.weight <= _strength(_weakest(visit.votes)):
+    if len(visit.votes) >= VOTES_KEPT and (
+        _settled(visit, read.text) or _strength(read) <= _strength(_weakest(visit.votes))
+    ):
         return "weaker"
     return "vote"
 
