@@ -17,8 +17,7 @@ from heldard.plugin import InvalidError
 from heldard_zones.model import ZoneCreate
 
 _READ = {
-    "coordinates", "objects", "inertia", "loitering_time", "filters", "enabled", "friendly_name", "distances",
-    "speed_threshold",
+    "coordinates", "objects", "inertia", "loitering_time", "filters", "enabled", "distances", "speed_threshold",
 }  # fmt: skip
 MOST_YAML_BYTES = 1_000_000
 
@@ -48,6 +47,8 @@ def read(asked: FrigateImport) -> Imported:
     for name, zone in _mapping(camera.get("zones"), "zones").items():
         zones.append(_zone(str(name), _mapping(zone, f"zones.{name}"), size, notes))
     zones.extend(_masks(camera, size))
+    if _mapping(camera.get("motion"), "motion").get("mask"):
+        notes.append("motion.mask was left out: it hides motion, not objects")
     if not zones:
         notes.append("this camera has no zones")
     return Imported(zones, notes)
@@ -106,7 +107,7 @@ def _zone(name: str, zone: dict[str, Any], size: tuple[float, float] | None, not
         )
     speeds = [key for key in ("distances", "speed_threshold") if zone.get(key)]
     notes.extend(f"{name}: {key} was left out; speed is not estimated" for key in speeds)
-    notes.extend(f"{name}: {key} is not known and was left out" for key in sorted(set(map(str, zone)) - _READ))
+    notes.extend(f"{name}: {key} has no counterpart and was left out" for key in sorted(set(map(str, zone)) - _READ))
     return ZoneCreate(
         name=name, polygon=_points(zone.get("coordinates"), f"zones.{name}.coordinates", size), kind="region",
         dwell_seconds=float(_positive(loitering, f"zones.{name}.loitering_time")) if loitering else 0.0,

@@ -159,8 +159,9 @@ def _trying(zones: Zones) -> Sequence[Endpoint]:
         return await ask(zones, await zones.get(zone_id), query, from_ms, to_ms)
 
     @route(
-        "POST", "/api/v1/cameras/{camera_id}/zones/backtest", capability="events:read", camera="camera_id", tag="zones"
-    )
+        "POST", "/api/v1/cameras/{camera_id}/zones/backtest", capability="events:read", camera="camera_id",
+        tag="zones", audit=False,
+    )  # fmt: skip
     async def backtest(request: web.Request, camera_id: str, body: BacktestRequest) -> BacktestResult:
         """What a zone would have said about stored detections, and how that differs from what was said."""
         return await backtests.run(camera_id, body)

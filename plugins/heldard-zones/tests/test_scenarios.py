@@ -418,3 +418,47 @@ def test_many_tracks_lost_at_once_leave_in_order(stage):
     assert stage.told()[-1] == "empty"
     times = [event.at for event in stage.events]
     assert times == sorted(times)
+
+
+left_half = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)]
+everything = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+edits = st.fixed_dictionaries(
+    {
+        "polygon": st.sampled_from([left_half, everything]),
+        "kind": st.sampled_from(["region", "region", "presence", "line"]),
+        "enabled": st.booleans(),
+        "labels": st.sampled_from([[], ["car"], ["person"]]),
+        "config": st.sampled_from([{}, {"shadow": True}, {"confirm_frames": 1}, {"static_after_seconds": 5}]),
+        "dwell_seconds": st.sampled_from([0.0, 3.0]),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(edits, batches.map(lambda moves: moves[0])), min_size=3, max_size=40))
+def test_however_zones_are_edited_figures_stay_right_and_every_enter_has_its_exit(story):
+    state, zones, told, at = CameraState(), engine.ZoneSet(), [], 1000
+    for seq, move in enumerate(story):
+        if isinstance(move, dict):
+            at += 100
+            row = ZoneRow(number=1, id="z1", camera_id="c", name="z1", **move)
+            new = engine.ZoneSet([Zone(row)] if row.enabled else [])
+            told += engine.change_zones(state, zones, new, at).events
+            zones = new
+        else:
+            at += move[0]
+            seen = tuple(
+                Detection(n, "car", confidence, (x / 20 - 0.05, y / 20 - 0.1, 0.1, 0.1), track)
+                for n, (track, x, y, confidence) in enumerate(move[1])
+            )
+            told += engine.observe(state, zones, Batch(seq, "c", "detection", at, at, seen, captured_ms=at)).events
+        state = copy(state) if seq % 3 == 0 else state
+        for number, live in state.lives.items():
+            stays = [t.stays[number] for t in [*state.tracks.values(), *state.parked.values()] if number in t.stays]
+            entered = [stay.static for stay in stays if stay.entered]
+            assert (live.count, live.static) == (entered.count(False), entered.count(True))
+    told += engine.change_zones(state, zones, engine.ZoneSet(), at + 1).events
+    visits = [(event.type, event.visit) for event in told if event.type in ("enter", "exit")]
+    enters = [visit for kind, visit in visits if kind == "enter"]
+    assert sorted(enters) == sorted(visit for kind, visit in visits if kind == "exit")
+    assert (state.lives, state.parked) == ({}, {})
