@@ -16,7 +16,7 @@ kept).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from heldard.plugin import Batch, Detection
 from heldard_zones.engine.agenda import fire
@@ -58,24 +58,37 @@ def observe(state: CameraState, zones: ZoneSet, batch: Batch, trace: Trace | Non
     regions, lines = zones.for_task(batch.task_type)
     seen = identify(state, batch, at)
     state.dirty_tracks = state.dirty_tracks or bool(seen)
-    for track, detection in seen:
-        before = len(step.events)
-        masked = bool(zones.masks) and zones.masks_out(track.box)
-        if masked:
-            for zone in regions.zones + lines:
-                zone.refused["mask"] += 1
-        else:
-            look_at_regions(state, regions, track, detection, at, step)
-            if lines:
-                look_at_lines(state, zones, lines, track, detection, at, step)
-        if trace is not None:
-            for zone in regions.zones + lines:
-                gate = "mask" if masked else refusal(zone, detection, track.box)
-                trace(track, zone, detection, gate, step.events[before:])
+    if trace is not None or zones.masks:
+        _look_one_by_one(state, zones, batch.task_type, seen, at, step, trace)
+    else:
+        look_at_regions(state, regions, seen, at, step)
+        if lines:
+            look_at_lines(state, zones, lines, seen, at, step)
     state.next_due = min(state.next_due, at + min(zones.min_gap, LOST_MS))
     if state.next_due <= at:
         fire(state, zones, at + 1, step)
     return step
+
+
+def _look_one_by_one(
+    state: CameraState, zones: ZoneSet, task_type: str, seen: Sequence[tuple[Track, Detection]], at: int, step: Step,
+    trace: Trace | None,
+) -> None:  # fmt: skip
+    """As all at once, for a camera with masks and for somebody who wants to hear of each look."""
+    regions, lines = zones.for_task(task_type)
+    for track, detection in seen:
+        before = len(step.events)
+        masked = zones.masks_out(track.box)
+        if masked:
+            for zone in regions.zones + lines:
+                zone.refused["mask"] += 1
+        else:
+            look_at_regions(state, regions, ((track, detection),), at, step)
+            look_at_lines(state, zones, lines, ((track, detection),), at, step)
+        if trace is not None:
+            for zone in regions.zones + lines:
+                gate = "mask" if masked else refusal(zone, detection, track.box)
+                trace(track, zone, detection, gate, step.events[before:])
 
 
 def advance(state: CameraState, zones: ZoneSet, now: int) -> Step:

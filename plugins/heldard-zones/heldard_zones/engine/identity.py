@@ -78,11 +78,8 @@ def identify(state: CameraState, batch: Batch, at: int) -> list[tuple[Track, Det
 def _move(track: Track, detection: Detection, at: int, captured: int | None) -> None:
     box = detection.bbox
     assert box is not None
-    elapsed = at - track.seen
-    if elapsed:
-        old = track.box
-        track.vx, track.vy = (box[0] - old[0]) / elapsed, (box[1] - old[1]) / elapsed
-        track.seen = at
+    if track.seen != at:
+        track.before, track.before_seen, track.seen = track.box, track.seen, at
     track.box, track.frame, track.confidence = box, captured, detection.confidence
     if detection.label is not None:
         track.label = detection.label
@@ -190,9 +187,12 @@ def _is_same(track: Track, stands: bool, label: str | None, box: Box, overlap: f
 
 
 def _expected(track: Track, lost_ms: int) -> Box:
+    """Where it would be had it gone on at its last speed, for a second at most."""
     x, y, w, h = track.box
-    ahead = min(lost_ms, 1000)
-    return x + track.vx * ahead, y + track.vy * ahead, w, h
+    if track.before is None or track.before_seen >= track.seen:
+        return track.box
+    ahead = min(lost_ms, 1000) / (track.seen - track.before_seen)
+    return x + (x - track.before[0]) * ahead, y + (y - track.before[1]) * ahead, w, h
 
 
 def is_same_standing(track: Track, label: str | None, box: Box, overlap: float) -> bool:

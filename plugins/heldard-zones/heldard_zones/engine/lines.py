@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from heldard.plugin import Detection
@@ -18,24 +19,27 @@ WALK_MS: Final = 120_000
 
 
 def look_at_lines(
-    state: CameraState, zones: ZoneSet, lines: tuple[Zone, ...], track: Track, detection: Detection, at: int, step: Step
-) -> None:
-    left, top, w, h = track.box
-    x, y = min(max(left + w / 2, 0.0), 1.0), top + h
-    for zone in lines:
-        gate = refusal(zone, detection, track.box)
-        if gate is not None:
-            zone.refused[gate] += 1
-            continue
-        py = min(max(y if zone.anchor == "bottom" else top + h / 2, 0.0), 1.0)
-        walk = track.walks.get(zone.number)
-        if walk is None:
-            track.walks[zone.number] = Walk(x, py, at, x, py, at)
-            continue
-        follow_rest(state, zone, track, walk, (x, py), at, step)
-        _walk_on(zones, zone, walk, x, py, at)
-        if walk.net:
-            _try_cross(state, zones, zone, track, walk, at, step)
+    state: CameraState, zones: ZoneSet, lines: tuple[Zone, ...], seen: Iterable[tuple[Track, Detection]], at: int,
+    step: Step,
+) -> None:  # fmt: skip
+    """Each track against each line: where it goes from where the line last saw it."""
+    for track, detection in seen:
+        left, top, w, h = track.box
+        x, y = min(max(left + w / 2, 0.0), 1.0), top + h
+        for zone in lines:
+            gate = refusal(zone, detection, track.box)
+            if gate is not None:
+                zone.refused[gate] += 1
+                continue
+            py = min(max(y if zone.anchor == "bottom" else top + h / 2, 0.0), 1.0)
+            walk = track.walks.get(zone.number)
+            if walk is None:
+                track.walks[zone.number] = Walk(x, py, at, x, py, at)
+                continue
+            follow_rest(state, zone, track, walk, (x, py), at, step)
+            _walk_on(zones, zone, walk, x, py, at)
+            if walk.net:
+                _try_cross(state, zones, zone, track, walk, at, step)
 
 
 def _walk_on(zones: ZoneSet, zone: Zone, walk: Walk, x: float, y: float, at: int) -> None:

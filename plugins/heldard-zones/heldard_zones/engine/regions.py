@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from heldard.plugin import Detection
 from heldard_zones.engine.events import Step, of_stay
-from heldard_zones.engine.geometry import contains
+from heldard_zones.engine.geometry import Box, contains
 from heldard_zones.engine.identity import twin_of
 from heldard_zones.engine.occupancy import is_cooling, live_of, recount
 from heldard_zones.engine.rules import Zone
@@ -16,35 +18,53 @@ from heldard_zones.engine.zoneset import Regions, ZoneSet, refusal
 
 
 def look_at_regions(
-    state: CameraState, regions: Regions, track: Track, detection: Detection, at: int, step: Step
+    state: CameraState, regions: Regions, seen: Iterable[tuple[Track, Detection]], at: int, step: Step
 ) -> None:
-    box = track.box
-    x, y, w, h = box
-    x += w / 2
-    y += h
-    x = 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
-    y = 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
-    stays = track.stays
-    for zone in regions.at(x, y, stays):
-        stay = stays.get(zone.number)
-        if stay is None:
-            if zone.anchor == "bottom":
-                left, top, right, bottom = zone.bounds
-                if x < left or x > right or y < top or y > bottom:
-                    continue
-                if not zone.is_rectangle and not contains(zone.edges, x, y):
-                    continue
-            elif not zone.holds(box, False):
-                continue
-        gate = refusal(zone, detection, box)
-        if gate is not None:
-            zone.refused[gate] += 1
-        elif stay is None:
-            stay = Stay(seen=at, since=at, run=1, rest_x=x, rest_y=y, rest=at)
-            stays[zone.number] = stay
-            _confirm_enter(state, zone, track, stay, at, step)
-        else:
-            _revisit(state, zone, track, stay, (x, y), at, step)
+    """Each track against the regions it could be in and those that know it. This is where a batch's time goes."""
+    cells, side, columns = regions.cells, regions.SIDE, regions.COLUMNS
+    for track, detection in seen:
+        box = track.box
+        x, y, w, h = box
+        x += w / 2
+        y += h
+        x = 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
+        y = 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
+        near, numbers = cells[int(y * side) * columns + int(x * side)]
+        stays = track.stays
+        if stays:
+            if not numbers.issuperset(stays):
+                near = regions.zones
+        elif not near:
+            continue
+        for zone in near:
+            stay = stays.get(zone.number)
+            if stay is not None or _holds(zone, box, x, y):
+                _look(state, zone, track, detection, stay, (x, y), at, step)
+
+
+def _holds(zone: Zone, box: Box, x: float, y: float) -> bool:
+    """Whether a track that the zone does not know is in it; `Zone.holds` with the point worked out already."""
+    if zone.anchor != "bottom":
+        return zone.holds(box, False)
+    left, top, right, bottom = zone.bounds
+    if x < left or x > right or y < top or y > bottom:
+        return False
+    return zone.is_rectangle or contains(zone.edges, x, y)
+
+
+def _look(
+    state: CameraState, zone: Zone, track: Track, detection: Detection, stay: Stay | None,
+    point: tuple[float, float], at: int, step: Step,
+) -> None:  # fmt: skip
+    gate = refusal(zone, detection, track.box)
+    if gate is not None:
+        zone.refused[gate] += 1
+    elif stay is None:
+        stay = Stay(seen=at, since=at, run=1, rest_x=point[0], rest_y=point[1], rest=at)
+        track.stays[zone.number] = stay
+        _confirm_enter(state, zone, track, stay, at, step)
+    else:
+        _revisit(state, zone, track, stay, point, at, step)
 
 
 def _revisit(

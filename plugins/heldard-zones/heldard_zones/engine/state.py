@@ -1,6 +1,7 @@
 """What the engine remembers of one camera, and its form at rest.
 
-All of it is bounded: tracks by MAX_TRACKS, parked objects by MAX_PARKED. Times are integer milliseconds.
+All of it is bounded: tracks by MAX_TRACKS, parked objects by MAX_PARKED. Times are integer milliseconds. The structs
+are kept as arrays: a field is only ever added at the end, with a default, so that a newer engine reads an older state.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Walk(msgspec.Struct, array_like=True, gc=False):
 class Track(msgspec.Struct, array_like=True, gc=False):
     """One object as its tracker names it. key: (task, epoch, track id); task: the part that outlives an epoch.
 
-    frame: capture time of the last frame it was seen in. settled: it is no more asked whether it is an older track
-    under a new name.
+    frame: capture time of the last frame it was seen in. before: where it was the time before that. settled: it is no
+    more asked whether it is an older track under a new name.
     """
 
     key: str
@@ -76,8 +77,8 @@ class Track(msgspec.Struct, array_like=True, gc=False):
     born: int
     box: Box
     frame: int | None = None
-    vx: float = 0.0
-    vy: float = 0.0
+    before: Box | None = None
+    before_seen: int = 0
     settled: bool = False
     stays: dict[int, Stay] = {}
     walks: dict[int, Walk] = {}

@@ -8,7 +8,7 @@ from typing import Final
 from heldard.plugin import Detection
 from heldard_zones.engine.geometry import Box, contains, distance_squared, edges_of
 from heldard_zones.engine.rules import Zone
-from heldard_zones.engine.state import NEVER, Stay
+from heldard_zones.engine.state import NEVER
 
 MOST_TASK_TYPES: Final = 64
 """Types of task whose zones are kept sorted out; workers name them as they like."""
@@ -18,11 +18,13 @@ class Regions:
     """Regions by where they are, so that a point is only held against those whose bounds are near it."""
 
     SIDE: Final = 16
+    COLUMNS: Final = SIDE + 1  # a point on the right or lower edge of the picture has a cell of its own
 
     def __init__(self, zones: tuple[Zone, ...]) -> None:
         self.zones = zones
-        side = self.SIDE
-        self._cells = [self._near(column / side, row / side) for row in range(side) for column in range(side)]
+        places = range(self.COLUMNS)
+        self.cells = [self._near(column / self.SIDE, row / self.SIDE) for row in places for column in places]
+        """By row and column, each `1 / SIDE` wide: the regions near, oldest first, and their numbers."""
 
     def _near(self, left: float, top: float) -> tuple[tuple[Zone, ...], frozenset[int]]:
         right, bottom = left + 1 / self.SIDE, top + 1 / self.SIDE
@@ -38,16 +40,6 @@ class Regions:
             )
         )
         return near, frozenset(zone.number for zone in near)
-
-    def at(self, x: float, y: float, stays: dict[int, Stay]) -> tuple[Zone, ...]:
-        """The regions, oldest first, that a ground point could be in or that already know the track."""
-        side = self.SIDE
-        column, row = int(x * side), int(y * side)
-        near, numbers = self._cells[(row if row < side else side - 1) * side + (column if column < side else side - 1)]
-        for number in stays:
-            if number not in numbers:
-                return self.zones
-        return near
 
 
 class ZoneSet:
