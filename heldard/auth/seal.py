@@ -64,14 +64,26 @@ def load_key(data_dir: Path, environment: Mapping[str, str]) -> bytes:
     if credentials and (given := Path(credentials, "secret-key")).exists():
         return _decode(given.read_bytes(), given)
     path = data_dir / "secret.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _decode(path.read_bytes(), path)
-    key = secrets.token_bytes(KEY_BYTES)
+    if not path.exists():
+        _make(path)
+    return _decode(path.read_bytes(), path)
+
+
+def _make(path: Path) -> None:
+    """A new key, whole on the disk before it has its name: a half-written one would lock its owner out."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(key))
-    return key
+        file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        pass  # another process was quicker: its key is the key
+    except OSError:  # a file system without links
+        part.replace(path)
+    part.unlink(missing_ok=True)
 
 
 def _decode(raw: bytes, path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -141,3 +142,14 @@ async def make_box(tmp_path: Path) -> AsyncIterator[Callable[..., Box]]:
 @pytest.fixture
 async def box(make_box: Callable[..., Box]) -> Box:
     return await make_box()  # type: ignore[misc, no-any-return]
+
+
+def mount_small(folder: Path, size_mb: int) -> bool:
+    """Put a file system of that size on a folder; False where this machine does not let us."""
+    folder.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)]
+    return subprocess.run(options, capture_output=True, check=False).returncode == 0
+
+
+def unmount(folder: Path) -> None:
+    subprocess.run(["umount", "-l", str(folder)], check=True)

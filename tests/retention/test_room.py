@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from heldard.config import RetentionSettings
 from heldard.errors import BusyError, DiskFullError
 from heldard.retention.disk import MIB
 from heldard.retention.service import HOUR_MS
-from tests.retention.conftest import START_MS, Box
+from tests.retention.conftest import START_MS, Box, mount_small, unmount
 
 MakeBox = Callable[..., Awaitable[Box]]
 
@@ -124,14 +123,20 @@ async def test_events_go_last_and_only_old_ones(make_box: MakeBox) -> None:
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB, where this machine lets us make one."""
     folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if made.returncode:
+    if not mount_small(folder, 24):
         pytest.skip("mounting a file system takes root")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    unmount(folder)
+
+
+@pytest.fixture
+def small_folder(tmp_path: Path) -> Iterator[Path]:
+    """128 MiB (the write-ahead log alone takes up to 40) where this machine lets us mount them, else a plain folder."""
+    folder = tmp_path / "small"
+    mounted = mount_small(folder, 128)
+    yield folder
+    if mounted:
+        unmount(folder)
 
 
 async def test_a_really_full_disk_answers_507_and_goes_on_when_there_is_room(
@@ -171,9 +176,9 @@ async def test_trouble_of_the_store_ends_the_round_and_not_the_service(box: Box)
     assert box.retention.figures.failures == 1
 
 
-async def test_a_day_of_load_stays_flat(make_box: MakeBox) -> None:
+async def test_a_day_of_load_on_a_small_disk_stays_flat(make_box: MakeBox, small_folder: Path) -> None:
     """24 hours of one batch every ten seconds, kept for an hour: rows and pages stop growing after the first hours."""
-    box = await make_box(RetentionSettings(detections_hours=1, evidence_max_mb=1, events_days=1))
+    box = await make_box(RetentionSettings(detections_hours=1, evidence_max_mb=1, events_days=1), small_folder)
     rows: list[int] = []
     pages: list[int] = []
     for hour in range(24):
