@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from heldard.clock import Clock, rfc3339
 from heldard.db import queries
@@ -20,6 +21,8 @@ from heldard.events.model import KERNEL_EVENTS, SEVERITIES, Event
 from heldard.plugin import EventDraft, EventType
 
 SQL = queries.load("heldard.events")
+
+log: Any = structlog.get_logger("heldard.events")
 
 Listener = Callable[[int, EventDraft], None]
 
@@ -91,14 +94,18 @@ class Events:
         return cursor.lastrowid
 
     def announce(self, committed: Sequence[tuple[int, EventDraft]]) -> None:
-        """Tell the listeners, on the event loop, after the commit."""
-        for seq, draft in committed:
+        """Tell the listeners, on the event loop, after the commit. One that fails keeps nobody else from hearing."""
+        for seq, _ in committed:
             self._last_seq = max(self._last_seq, seq)
-            for listener in self.listeners:
-                listener(seq, draft)
         if committed:
             self._news.set()
             self._news = asyncio.Event()
+        for seq, draft in committed:
+            for listener in self.listeners:
+                try:
+                    listener(seq, draft)
+                except Exception:
+                    log.exception("event_listener_failed", event_type=draft.event_type)
 
     async def emit(self, draft: EventDraft) -> int:
         """Write one event on its own; its seq."""
