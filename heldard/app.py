@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from heldard import keys
-from heldard.api import health, metrics, middleware
+from heldard.api import health, metrics, middleware, openapi
 from heldard.api import plugins as plugin_routes
 from heldard.api.endpoint import AUDITOR, GUARD, PRINCIPAL, Endpoint
 from heldard.api.origin import same_origin
@@ -268,7 +268,7 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
     refused = [plugin for plugin in everything.all if plugin.state == "refused"]
     for plugin in refused:
         log.error("plugin_refused", plugin=plugin.name, reason=plugin.reason)
-    taken = {shape_of(endpoint) for endpoint in _kernel_routes()}
+    taken = {shape_of(endpoint) for endpoint in kernel_routes()}
     for plugin in list(everything.active):
         try:
             await _set_up(app, settings, plugin, taken)
@@ -310,20 +310,21 @@ def _parts(app: web.Application, settings: Settings) -> KernelParts:
     )  # fmt: skip
 
 
-def _kernel_routes() -> list[Endpoint]:
+def kernel_routes() -> list[Endpoint]:
     modules = (
         health, metrics, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes,
-        frame_routes, media, ingest_routes, fanout_routes, event_routes, outgoing_routes, page,
+        frame_routes, media, ingest_routes, fanout_routes, event_routes, outgoing_routes, openapi, page,
     )  # fmt: skip
     return [endpoint for module in modules for endpoint in module.ROUTES]
 
 
 def _routes(app: web.Application) -> None:
-    """The kernel's routes, then each plugin's."""
-    endpoints = _kernel_routes()
+    """The kernel's routes, then each plugin's, and the document that describes them."""
+    endpoints = kernel_routes()
     for brought in app[BROUGHT].values():
         endpoints += brought.routes
     app[ROUTES] = endpoints
+    app[openapi.DESCRIPTION] = openapi.Description(endpoints, auth=app[keys.SETTINGS].auth.enabled)
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.bind())
 

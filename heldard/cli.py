@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from heldard import __version__, operate, plugin_cli
 from heldard.auth.cli import api_keys, users
 from heldard.cli_options import config_options, read_config
+from heldard.config import Settings
 from heldard.demo.cli import demo
 from heldard.errors import ConfigError, HeldardError
 from heldard.worker.cli import worker
@@ -120,6 +123,39 @@ def resume(name: str, api: str, api_key: str | None) -> None:
 
     answer = call("POST", f"{api}/api/v1/consumers/{name}/resume", api_key)
     click.echo(f"{name} is {answer['state']}, lag {answer['lag']}")
+
+
+@main.command("openapi")
+@config_options
+@click.option("--plugins", "with_plugins", is_flag=True, help="With the routes of the installed plugins.")
+def openapi_document(config_file: Path | None, data_dir: Path | None, with_plugins: bool) -> None:
+    """The API described in OpenAPI 3.1, as the daemon serves it at /api/v1/openapi.json."""
+    from heldard import api_pages
+
+    settings = read_config(config_file, data_dir)
+    click.echo(api_pages.as_json(asyncio.run(_openapi(settings, with_plugins=with_plugins))), nl=False)
+
+
+async def _openapi(settings: Settings, *, with_plugins: bool) -> dict[str, Any]:
+    """Build a daemon on an empty folder and ask it; nothing is started."""
+    from heldard import keys
+    from heldard.api import openapi
+    from heldard.app import ROUTES, build
+
+    with tempfile.TemporaryDirectory(prefix="heldard-openapi-") as folder:
+        store = msgspec.structs.replace(settings.store, data_dir=folder)
+        app = await build(msgspec.structs.replace(settings, store=store), found=None if with_plugins else ())
+        await app[keys.DB].close()
+    routes = app[ROUTES]
+    return openapi.document(routes)
+
+
+@main.command("errors")
+def error_catalogue() -> None:
+    """The catalogue of error codes, as the reference has it."""
+    from heldard import api_pages
+
+    click.echo(api_pages.errors(), nl=False)
 
 
 main.add_command(worker)

@@ -12,12 +12,13 @@ A handler takes the request, then by name any of: its path parameters (str), `bo
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import ClientPayloadError, web
@@ -37,11 +38,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the structs that query strings are read into; unknown keys are ignored, values converted from text."""
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Generic[T]):
     """A handler's answer where the status or a header differs from the route's."""
 
-    value: Any
+    value: T
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -85,6 +89,8 @@ class Endpoint:
     camera: the path parameter that is a camera id, checked against the caller's scope before anything is looked up.
     unscoped: only callers without a camera scope may use it.
     audit: a change made through it goes into the audit log; False only for what workers do all the time.
+    produces, takes, answers, also: for the API document, where the handler's types do not say it: the content type and
+    the types of the body it reads by itself and of its answer, and other statuses of the same answer.
     """
 
     method: str
@@ -102,6 +108,10 @@ class Endpoint:
     path_names: tuple[str, ...] = ()
     tag: str = ""
     audit: bool = True
+    produces: str = "application/json"
+    takes: Any = None
+    answers: Any = None
+    also: tuple[int, ...] = ()
 
     def bind(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The aiohttp handler."""
@@ -142,6 +152,10 @@ def route(
     body_limit: int = BODY_LIMIT_BYTES,
     tag: str = "",
     audit: bool = True,
+    produces: str = "application/json",
+    takes: Any = None,
+    answers: Any = None,
+    also: tuple[int, ...] = (),
 ) -> Callable[[Handler], Endpoint]:
     """Declare a route. The first line of the handler's docstring is its summary in the API document."""
 
@@ -157,7 +171,8 @@ def route(
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
             body=hints.get("body"), query=hints.get("query"), returns=hints.get("return"), path_names=names,
             tag=tag or path.removeprefix("/api/v1/").partition("/")[0],
-            audit=audit and method not in ("GET", "HEAD", "OPTIONS"),
+            audit=audit and method not in ("GET", "HEAD", "OPTIONS"), produces=produces, takes=takes, answers=answers,
+            also=also,
         )  # fmt: skip
 
     return declare
@@ -207,9 +222,28 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         raise InvalidError(f"the body is not JSON: {error}", code="bad_json") from None
 
 
+@functools.cache
+def _names(kind: type[Query]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
+
+
+@functools.cache
+def _texts(kind: type[Query]) -> frozenset[str]:
+    """The parameters that may be any text."""
+    return frozenset(
+        field.encode_name for field in msgspec.structs.fields(kind) if str in (field.type, *typing.get_args(field.type))
+    )
+
+
 def read_query(kind: type[Query], request: web.Request) -> Any:
+    given = dict(request.query)
+    for name in _names(kind) & given.keys():
+        if len(request.query.getall(name)) > 1:
+            raise InvalidError(f"query: {name} is given twice", code="bad_query")
+        if given[name] == "null" and name not in _texts(kind):  # which would be read as absent
+            raise InvalidError(f"query: {name}: null is no value here: leave it out", code="bad_query")
     try:
-        return msgspec.convert(dict(request.query), kind, strict=False)
+        return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         failure = shape_error(str(error))
         raise InvalidError(f"query: {failure.message}", code="bad_query", details=failure.details) from None

@@ -99,8 +99,8 @@ async def healthz(request: web.Request) -> Health:
     return Health("ok")
 
 
-@route("GET", "/readyz", capability=None, tag="health")
-async def readyz(request: web.Request) -> Reply:
+@route("GET", "/readyz", capability=None, tag="health", also=(503,))
+async def readyz(request: web.Request) -> Reply[Readiness]:
     """The database takes writes."""
     try:
         await request.app[keys.DB].write(lambda connection: connection.execute("SELECT 1").fetchone())

@@ -21,7 +21,7 @@ STATES = ("connecting", "sampling", "stalled", "offline", "error", "stopped", "b
 PLUGIN_STATES = ("active", "refused", "disabled")
 
 
-@route("GET", "/metrics", capability="system:read", unscoped=True, tag="health")
+@route("GET", "/metrics", capability="system:read", unscoped=True, tag="health", produces="text/plain")
 async def metrics(request: web.Request) -> web.Response:
     """Everything that is counted, as Prometheus text."""
     app, told = request.app, Exposition()

@@ -46,7 +46,7 @@ class AuditQuery(Query, frozen=True, kw_only=True):
 # --- signing in -------------------------------------------------------------------------------------------------------
 
 
-@route("POST", "/api/v1/auth/login", capability=None, tag="auth", body_limit=4096, audit=False)
+@route("POST", "/api/v1/auth/login", capability=None, tag="auth", body_limit=4096, audit=False, answers=SignedIn)
 async def login(request: web.Request, body: Login) -> web.Response:
     """Sign in with name and password: a token, and the same as a cookie for browsers."""
     access = request.app[keys.ACCESS]
@@ -155,7 +155,7 @@ async def delete_key(request: web.Request, key_id: str) -> None:
 
 
 @route("GET", "/api/v1/audit", capability="registry:manage")
-async def list_audit(request: web.Request, query: AuditQuery) -> Reply:
+async def list_audit(request: web.Request, query: AuditQuery) -> Reply[list[AuditEntry]]:
     """Who changed what, newest first, filtered and paged."""
     limit = clamp_limit(query.limit, 200, 5000)
     found = await request.app[AUDIT].newest(_conditions(request, query), limit)

@@ -29,7 +29,7 @@ class EventQuery(Query, frozen=True, kw_only=True):
 
 
 @route("GET", "/api/v1/events", capability="events:read")
-async def list_events(request: web.Request, query: EventQuery) -> Reply:
+async def list_events(request: web.Request, query: EventQuery) -> Reply[list[Event]]:
     """Events, newest first, filtered and paged."""
     limit = clamp_limit(query.limit, 200, 2000)
     conditions = _conditions(request, query)

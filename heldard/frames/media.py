@@ -11,7 +11,7 @@ from heldard.frames.evidence import EvidenceStore
 EVIDENCE = web.AppKey("evidence", EvidenceStore)
 
 
-@route("GET", "/media/snapshots/{name}", capability="video:playback", tag="media")
+@route("GET", "/media/snapshots/{name}", capability="video:playback", tag="media", produces="image/jpeg")
 async def snapshot(request: web.Request, name: str) -> web.StreamResponse:
     """A kept frame, as it was analysed."""
     path = request.app[EVIDENCE].path(name)

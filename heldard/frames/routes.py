@@ -147,7 +147,10 @@ class FrameDesk:
 DESK = web.AppKey("frame_desk", FrameDesk)
 
 
-@route("GET", "/api/v1/cameras/{camera_id}/frame", capability="ai:frames", camera="camera_id", tag="frames")
+@route(
+    "GET", "/api/v1/cameras/{camera_id}/frame", capability="ai:frames", camera="camera_id", tag="frames",
+    produces="image/jpeg", also=(304,),
+)  # fmt: skip
 async def frame(request: web.Request, camera_id: str, query: FrameQuery) -> web.Response:
     """The newest frame of a stream as JPEG, or the next one as soon as it exists.
 
@@ -176,7 +179,10 @@ async def frame(request: web.Request, camera_id: str, query: FrameQuery) -> web.
     return web.Response(body=newest.jpeg, content_type="image/jpeg", headers=headers)
 
 
-@route("GET", "/api/v1/cameras/{camera_id}/stream", capability="ai:frames", camera="camera_id", tag="frames")
+@route(
+    "GET", "/api/v1/cameras/{camera_id}/stream", capability="ai:frames", camera="camera_id", tag="frames",
+    produces="multipart/x-mixed-replace",
+)  # fmt: skip
 async def stream(request: web.Request, camera_id: str, query: StreamQuery) -> web.StreamResponse:
     """A stream as MJPEG, for people; ends when there are no current frames any more."""
     response = web.StreamResponse(

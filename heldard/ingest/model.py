@@ -16,6 +16,14 @@ Confidence = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
+def _no_attributes() -> msgspec.Raw:
+    # A factory, because a default of this type has no place in a JSON schema.
+    return _EMPTY
+
+
+_EMPTY = msgspec.Raw(b"{}")
+
+
 class DetectionPost(msgspec.Struct, frozen=True, gc=False):
     """One thing seen. bbox: `[x, y, width, height]`, finite numbers, as shares of the picture."""
 
@@ -23,7 +31,7 @@ class DetectionPost(msgspec.Struct, frozen=True, gc=False):
     confidence: Confidence | None = None
     bbox: Box | None = None
     track_id: Text | None = None
-    attributes: msgspec.Raw = msgspec.Raw(b"{}")
+    attributes: msgspec.Raw = msgspec.field(default_factory=_no_attributes)
 
 
 class EventPost(msgspec.Struct, frozen=True):

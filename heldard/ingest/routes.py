@@ -47,7 +47,7 @@ class OutboxQuery(Query, frozen=True, kw_only=True):
     payload: bool = False
 
 
-@route("POST", "/api/v1/ai/events", capability="ai:ingest", tag="ai", audit=False)
+@route("POST", "/api/v1/ai/events", capability="ai:ingest", tag="ai", audit=False, takes=BatchPost, answers=Receipt)
 async def post_events(request: web.Request) -> Receipt | web.Response:
     """Take in the detections of a frame; as NDJSON, of several, each with its own result line."""
     limit = request.app[keys.SETTINGS].ingest.max_body_bytes
@@ -99,7 +99,7 @@ async def _result(receipt: asyncio.Future[Receipt]) -> bytes:
 
 
 @route("GET", "/api/v1/cameras/{camera_id}/detections", capability="events:read", camera="camera_id")
-async def list_detections(request: web.Request, camera_id: str, query: DetectionQuery) -> Reply:
+async def list_detections(request: web.Request, camera_id: str, query: DetectionQuery) -> Reply[list[DetectionView]]:
     """A camera's detections, newest first, filtered and paged."""
     request.app[keys.CAMERAS].get(camera_id)
     limit = clamp_limit(query.limit, 200, 5000)

@@ -59,7 +59,7 @@ class DeliveryQuery(Query, frozen=True, kw_only=True):
     limit: int | None = None
 
 
-@route("GET", "/api/v1/events/stream", capability="events:read")
+@route("GET", "/api/v1/events/stream", capability="events:read", produces="text/event-stream")
 async def stream_events(request: web.Request, query: StreamQuery) -> web.StreamResponse:
     """Events as they are committed, as server-sent events; resumes after `Last-Event-ID`."""
     streams = request.app[STREAMS]

@@ -18,8 +18,11 @@ async def list_tasks(request: web.Request, camera_id: str) -> list[TaskView]:
     return [view(task) for task in request.app[keys.TASKS].of_camera(camera_id)]
 
 
-@route("POST", "/api/v1/cameras/{camera_id}/ai-tasks", capability="registry:manage", camera="camera_id", status=201)
-async def create_task(request: web.Request, camera_id: str, body: TaskCreate) -> Reply:
+@route(
+    "POST", "/api/v1/cameras/{camera_id}/ai-tasks", capability="registry:manage", camera="camera_id", status=201,
+    also=(200,),
+)  # fmt: skip
+async def create_task(request: web.Request, camera_id: str, body: TaskCreate) -> Reply[TaskView]:
     """Run a detector on a camera; 200 with the existing task when the slot (type, profile) is taken."""
     task, created = await request.app[keys.TASKS].add(camera_id, body)
     return Reply(view(task), status=201 if created else 200)

@@ -19,6 +19,7 @@ KERNEL = {
     "GET /readyz": (None, "open"),
     "GET /api/v1/site": ("system:read", "filtered"),
     "GET /api/v1/system": ("system:read", "filtered"),
+    "GET /api/v1/openapi.json": (None, "open"),
     "GET /api/v1/system/db": ("system:read", "filtered"),
     "GET /metrics": ("system:read", "box"),
     "GET /api/v1/plugins": ("system:read", "filtered"),

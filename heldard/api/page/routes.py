@@ -25,19 +25,19 @@ def _file(name: str, content_type: str) -> web.Response:
     )
 
 
-@route("GET", "/", capability=None, tag="page")
+@route("GET", "/", capability=None, tag="page", produces="text/html")
 async def page(request: web.Request) -> web.Response:
     """The live page."""
     return _file("index.html", "text/html")
 
 
-@route("GET", "/page.js", capability=None, tag="page")
+@route("GET", "/page.js", capability=None, tag="page", produces="text/javascript")
 async def script(request: web.Request) -> web.Response:
     """The live page's script."""
     return _file("page.js", "text/javascript")
 
 
-@route("GET", "/page.css", capability=None, tag="page")
+@route("GET", "/page.css", capability=None, tag="page", produces="text/css")
 async def style(request: web.Request) -> web.Response:
     """The live page's style."""
     return _file("page.css", "text/css")
