@@ -55,6 +55,13 @@ class NotFoundError(HeldardError):
     default_code = "not_found"
 
 
+class SlowError(HeldardError):
+    """The caller took too long to send what it announced."""
+
+    status = 408
+    default_code = "too_slow"
+
+
 class ConflictError(HeldardError):
     status = 409
     default_code = "conflict"

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from heldard import keys, lock, upgrade
+from heldard.api.wire import Runner
 from heldard.app import build
 from heldard.clock import SystemClock
 from heldard.config import Settings
@@ -57,7 +58,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     upgrade.prepare(settings.data_dir, found, SystemClock())
     stop = _stop_on_signals()
     app = await build(settings, found=found)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLERS_S, handle_signals=False)
+    runner = Runner(app, access_log=None, shutdown_timeout=HANDLERS_S, handle_signals=False)
     await runner.setup()
     try:
         url = await _listen(runner, settings)

@@ -12,6 +12,7 @@ A handler takes the request, then by name any of: its path parameters (str), `bo
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -24,10 +25,13 @@ import msgspec
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from heldard.errors import InvalidError, MediaTypeError, ShapeError, TooLargeError
+from heldard.errors import InvalidError, MediaTypeError, ShapeError, SlowError, TooLargeError
 
 BODY_LIMIT_BYTES = 2 * 1024 * 1024
 """How large a request body may be, decompressed, where a route does not say otherwise."""
+
+BODY_S = 30.0
+"""How long a body may take to arrive."""
 
 _PATH_NAME = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _CONSTRAINT = re.compile(r"` (>=|<=|>|<) |of length|matching regex|multiple of|Invalid enum value|out of range")
@@ -197,11 +201,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        while chunk := await request.content.readany():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
+        async with asyncio.timeout(None if request.content.is_eof() else BODY_S):
+            while chunk := await request.content.readany():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise SlowError(f"the body did not arrive within {BODY_S:g} s: send less at once") from None
     except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError) as error:
         request.content.feed_eof()  # else aiohttp reads on, to skip the rest, and drops our answer when that fails
         raise InvalidError(f"the body could not be read: {error}", code="bad_body") from None

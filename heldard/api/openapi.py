@@ -43,6 +43,7 @@ STATUSES = {
     401: "No valid credential",
     403: "The credential does not reach this",
     404: "Nothing is there",
+    408: "The body came too slowly",
     409: "In conflict with what is there",
     413: "The body is too large",
     415: "Another content type is wanted",
@@ -214,7 +215,7 @@ def _trouble(endpoint: Endpoint) -> set[int]:
     if endpoint.method not in ("GET", "HEAD"):
         found |= {409, 507}
     if body_of(endpoint) is not None:
-        found |= {413, 415, 422}
+        found |= {408, 413, 415, 422}
     return found | {403}
 
 
