@@ -37,6 +37,7 @@ check: $(STAMP)
 	@$(BIN)/python -m pip_audit --skip-editable --progress-spinner off
 
 bench: $(STAMP)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench || echo "supervision cannot be had here: its columns stay empty"
 	@$(BIN)/python -m tests.bench
 
 soak: $(STAMP)
