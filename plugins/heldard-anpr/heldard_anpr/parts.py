@@ -47,6 +47,7 @@ class Parts:
 
     async def start(self) -> None:
         await decision_routes.take_up_confusions(self.ctx, self.recorder)
+        await self.gate.make_safe()
 
     async def forget_camera(self, camera_id: str) -> None:
         """Another camera that comes to have the same id must not come to have the gate."""

@@ -129,6 +129,40 @@ async def test_p39_switching_off_is_tried_once_more(heldard_kernel: Make, relay:
         assert len(await kernel.events("gate_opened")) == 1
 
 
+async def test_p39_an_output_that_stays_on_is_told_as_that(heldard_kernel: Make, relay: Any) -> None:
+    stub, url = relay
+    stub.fails = [204, 500, 500]
+    async with heldard_kernel("anpr", settings=gated(url)) as kernel:
+        await set_up_gate(kernel)
+        await kernel.play(car())
+        for _ in range(3):
+            await kernel.advance(1.1)
+            await asyncio.sleep(0.1)
+            await kernel.settle()
+        (told,) = await kernel.events("gate_open_failed")
+        assert "switched on and could not be switched off again" in told["payload"]["error"]
+
+
+async def test_a_crash_while_the_output_is_on_switches_it_off_at_the_next_start(
+    heldard_kernel: Make, relay: Any
+) -> None:
+    stub, url = relay
+    async with heldard_kernel("anpr", settings=gated(url)) as kernel:
+        await set_up_gate(kernel, pulse_ms=20_000)
+        await kernel.play(car())
+        await asyncio.sleep(0.1)
+        await kernel.settle()
+        assert [path for path, _, _ in stub.calls] == ["/on/3"]
+        await kernel.crash()
+        await kernel.start()
+        assert [path for path, _, _ in stub.calls] == ["/on/3", "/off/3"]
+        (told,) = await kernel.events("gate_open_failed")
+        assert told["payload"]["state"] == "unknown"
+        assert "its output was switched off" in told["payload"]["error"]
+        await kernel.advance(300)
+        assert stub.opened == 1
+
+
 async def test_p40_a_relay_that_fails_is_told_and_not_tried_again(heldard_kernel: Make, relay: Any) -> None:
     stub, url = relay
     stub.fails = [503] * 9

@@ -77,7 +77,7 @@ SELECT count(*) FROM anpr_openings WHERE camera_id = ? AND asked_ms > ?;
 INSERT INTO anpr_openings (key, camera_id, event_id, visit_id, asked_ms, expires_ms, asked_by) VALUES (?, ?, ?, ?, ?, ?, ?);
 -- opening_before: The last opening at a camera within a span, for another vehicle.
 SELECT key, event_id, asked_ms FROM anpr_openings
-WHERE camera_id = ? AND asked_ms BETWEEN ? AND ? AND state IN ('asked', 'opened') AND visit_id IS NOT ?
+WHERE camera_id = ? AND asked_ms BETWEEN ? AND ? AND state IN ('asked', 'running', 'opened') AND visit_id IS NOT ?
 ORDER BY asked_ms DESC LIMIT 1;
 -- own_opening: Whether a visit had an opening of its own.
 SELECT 1 FROM anpr_openings WHERE visit_id = ?;

@@ -52,6 +52,14 @@ async def pulse(device: Actuator, clock: Clock, words: Mapping[str, str], pulse_
         return
     await clock.sleep(pulse_ms / 1000)
     try:
+        await switch_off(device, clock, words)
+    except ActuatorError as error:
+        raise ActuatorError(f"it was switched on and could not be switched off again: {error}") from None
+
+
+async def switch_off(device: Actuator, clock: Clock, words: Mapping[str, str]) -> None:
+    """Off, and once more after a moment if that fails. Raises ActuatorError."""
+    try:
         await device.switch(False, words)
     except ActuatorError:
         await clock.sleep(OFF_RETRY_S)

@@ -15,8 +15,12 @@ ON CONFLICT (camera_id) DO UPDATE SET enabled = :enabled, output_port = :output_
 DELETE FROM gate_policies WHERE camera_id = ?;
 -- ask: A person asks for an opening.
 INSERT INTO anpr_openings (key, camera_id, asked_ms, expires_ms, asked_by) VALUES (?, ?, ?, ?, ?);
+-- run: An opening is about to be carried out.
+UPDATE anpr_openings SET state = 'running' WHERE key = ? AND state = 'asked';
 -- end: How an opening ended.
-UPDATE anpr_openings SET state = ?, ended_ms = ?, detail = ? WHERE key = ? AND state = 'asked';
+UPDATE anpr_openings SET state = ?, ended_ms = ?, detail = ? WHERE key = ? AND state IN ('asked', 'running');
+-- running: Openings that are being carried out, or were when the daemon ended.
+SELECT * FROM anpr_openings WHERE state = 'running';
 -- stale: Openings asked for whose end was never heard of.
 SELECT * FROM anpr_openings WHERE state = 'asked' AND expires_ms < ? ORDER BY expires_ms LIMIT 200;
 -- openings: The newest openings of a camera.

@@ -8,7 +8,7 @@ from typing import Any
 from heldard.plugin import ActionHandler, ActionOutcome, InvalidError, PluginContext, Tx, new_id
 from heldard_anpr import sql
 from heldard_anpr.caller import Caller
-from heldard_anpr.gate.actuators import Actuator, ActuatorError, actuator, pulse
+from heldard_anpr.gate.actuators import Actuator, ActuatorError, actuator, pulse, switch_off
 from heldard_anpr.settings import Settings
 
 SQL = sql.load("heldard_anpr.gate")
@@ -30,6 +30,7 @@ class Gate:
             for camera_id, known in settings.cameras.items()
             if known.actuator is not None
         }
+        self._under_way: set[str] = set()
 
     @property
     def handler(self) -> ActionHandler:
@@ -83,21 +84,55 @@ class Gate:
         return None if camera_id in self.actuators else "no_actuator"
 
     async def _pulse(self, payload: dict[str, Any]) -> None:
-        words = {name: str(payload[name] or "") for name in ("camera_id", "event_id", "port", "pulse_ms")}
-        await pulse(self.actuators[payload["camera_id"]], self.ctx.clock, words, payload["pulse_ms"])
+        key = payload["key"]
+        self._under_way.add(key)
+        try:
+            await self.ctx.write(lambda tx: tx.execute(SQL["run"], [key]))
+            device = self.actuators[payload["camera_id"]]
+            await pulse(device, self.ctx.clock, _words(payload), payload["pulse_ms"])
+        finally:
+            self._under_way.discard(key)
 
     async def _end(self, payload: dict[str, Any], state: str, detail: str | None) -> None:
         now = self.ctx.clock.now_ms()
         await self.ctx.write(partial(ended, payload=payload, state=state, detail=detail, now_ms=now))
 
+    async def make_safe(self) -> None:
+        """Openings that an earlier run of the daemon was carrying out when it ended: the output may be on, so it is
+        switched off. That opens nothing."""
+        for row in await self.ctx.fetch(SQL["running"]):
+            device = self.actuators.get(row["camera_id"])
+            if row["key"] in self._under_way:
+                continue
+            detail = "the daemon ended while it ran; it is not tried again"
+            if device is not None and not device.pulses_itself:
+                detail += await self._switched_off(device, row["camera_id"])
+            await self._end(_of_row(row), "unknown", detail)
+
+    async def _switched_off(self, device: Actuator, camera_id: str) -> str:
+        rows = await self.ctx.fetch(SQL["policy"], [camera_id])
+        port = rows[0]["output_port"] if rows else 1
+        try:
+            await switch_off(device, self.ctx.clock, _words({"camera_id": camera_id, "port": port}))
+        except ActuatorError as error:
+            return f"; its output could not be switched off: {error}"
+        return "; its output was switched off"
+
     async def settle(self) -> None:
-        """Openings whose end was never heard of: told as failed, never tried again."""
+        """Openings that ran out before they were carried out: told as failed, never tried again."""
         now = self.ctx.clock.now_ms()
         for row in await self.ctx.fetch(SQL["stale"], [now - STALE_AFTER_MS]):
-            payload = {"key": row["key"], "camera_id": row["camera_id"], "event_id": row["event_id"], "plate": None,
-                       "port": None, "mode": "auto", "pulse_ms": None}  # fmt: skip
-            detail = "it ran out, or the daemon stopped while it ran; it is not tried again"
-            await self.ctx.write(partial(ended, payload=payload, state="unknown", detail=detail, now_ms=now))
+            await self._end(_of_row(row), "unknown", "it ran out before it was carried out; it is not tried again")
+
+
+def _words(payload: dict[str, Any]) -> dict[str, str]:
+    return {name: str(payload.get(name) or "") for name in ("camera_id", "event_id", "port", "pulse_ms")}
+
+
+def _of_row(row: dict[str, Any]) -> dict[str, Any]:
+    """What is still known of an opening whose request is gone."""
+    return {"key": row["key"], "camera_id": row["camera_id"], "event_id": row["event_id"], "plate": None, "port": None,
+            "mode": "auto", "pulse_ms": None}  # fmt: skip
 
 
 def ended(tx: Tx, payload: dict[str, Any], state: str, detail: str | None, now_ms: int) -> None:
