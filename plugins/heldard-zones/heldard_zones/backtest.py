@@ -93,6 +93,8 @@ class Backtests:
             raise InvalidError("from: must be before to", code="bad_range")
         rows = await self._zones.store.zones(camera_id)
         proposed, live = self._proposal(camera_id, asked, rows)
+        if proposed.kind == "mask":
+            raise InvalidError("zone: a mask raises nothing to compare", code="mask_has_no_events")
         begin_ms = from_ms - round(asked.lead_seconds * 1000)
         replay = replay_of(rows, proposed, live, self._zones.consumer.timezone, begin_ms)
         most = ctx.settings.max_backtest_detections

@@ -84,6 +84,9 @@ DELETE FROM zone_occupancy_log WHERE id IN (SELECT id FROM zone_occupancy_log WH
 -- name: prune_refusals
 DELETE FROM zone_refusals WHERE hour_ms < ?;
 
+-- name: cameras_with_zones
+SELECT DISTINCT camera_id FROM zones;
+
 -- name: delete_zones_of_camera
 DELETE FROM zones WHERE camera_id = ?;
 

@@ -110,6 +110,10 @@ class Store:
         await self._tables.write(lambda tx: tx.execute(SQL["prune_refusals"], (history_before_ms,)))
         return total
 
+    async def cameras(self) -> list[str]:
+        """Ids of cameras that have zones."""
+        return [row["camera_id"] for row in await self._tables.fetch(SQL["cameras_with_zones"])]
+
     async def forget_camera(self, camera_id: str) -> None:
         await self._tables.write(lambda tx: _forget(tx, camera_id))
 

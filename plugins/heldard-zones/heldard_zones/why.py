@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from heldard.plugin import Batch, Detection, Query, rfc3339
+from heldard.plugin import Batch, Detection, InvalidError, Query, rfc3339
 from heldard_zones.engine import ZoneEvent
 from heldard_zones.engine.rules import NEVER_CONFIRMED, Zone, ZoneRow
 from heldard_zones.engine.state import MUTED, NOT_SAID, TWIN, Stay, Track, Walk
@@ -248,6 +248,8 @@ def _progress(stay: Stay, at: int, frames: int, ms: int) -> str:
 
 async def ask(zones: Zones, row: ZoneRow, query: WhyQuery, from_ms: int, to_ms: int) -> Why:
     """Run the camera's zones as they are now over the range; what they were then is not known."""
+    if row.kind == "mask":
+        raise InvalidError("a mask raises nothing: ask a zone that it hides objects from", code="mask_has_no_events")
     timezone = zones.consumer.timezone
     others = [Zone(other, timezone) for other in await zones.store.zones(row.camera_id) if other.enabled]
     zone = next((other for other in others if other.number == row.number), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -384,6 +385,26 @@ async def test_a_deleted_camera_takes_its_zones_along(kernel):
     await kernel.settle()
     for table in ("zones", "zone_events", "zone_occupancy", "zone_occupancy_log"):
         assert await kernel.rows(f"SELECT * FROM {table}") == []
+
+
+async def test_zones_of_a_camera_that_went_unnoticed_are_removed_at_the_next_start(kernel):
+    await draw(kernel)
+    await kernel.add_camera("other")
+    await draw(kernel, camera="other")
+    await kernel.stop()
+    with sqlite3.connect(kernel.data_dir / "heldard.db") as database:
+        database.execute("DELETE FROM cameras WHERE id = 'gate'")
+    database.close()
+    await kernel.start()
+    assert [row["camera_id"] for row in await kernel.rows("SELECT camera_id FROM zones")] == ["other"]
+
+
+async def test_a_mask_has_no_events_to_ask_for(kernel):
+    mask = await draw(kernel, kind="mask")
+    assert (await kernel.request("GET", f"/api/v1/zones/{mask['id']}/why")).body["code"] == "mask_has_no_events"
+    body = {"from": "2026-01-01T12:00:00Z", "to": "2026-01-01T12:01:00Z", "zone_id": mask["id"]}
+    reply = await kernel.request("POST", "/api/v1/cameras/gate/zones/backtest", body)
+    assert (reply.status, reply.body["code"]) == (400, "mask_has_no_events")
 
 
 async def test_old_rows_are_pruned(kernel):

@@ -25,21 +25,25 @@ def look_at_lines(
     """Each track against each line: where it goes from where the line last saw it."""
     for track, detection in seen:
         left, top, w, h = track.box
-        x, y = min(max(left + w / 2, 0.0), 1.0), top + h
+        x, foot, middle = _clamp(left + w / 2), _clamp(top + h), _clamp(top + h / 2)
         for zone in lines:
             gate = refusal(zone, detection, track.box)
             if gate is not None:
                 zone.refused[gate] += 1
                 continue
-            py = min(max(y if zone.anchor == "bottom" else top + h / 2, 0.0), 1.0)
+            y = foot if zone.anchor == "bottom" else middle
             walk = track.walks.get(zone.number)
             if walk is None:
-                track.walks[zone.number] = Walk(x, py, at, x, py, at)
+                track.walks[zone.number] = Walk(x, y, at, x, y, at)
                 continue
-            follow_rest(state, zone, track, walk, (x, py), at, step)
-            _walk_on(zones, zone, walk, x, py, at)
+            follow_rest(state, zone, track, walk, (x, y), at, step)
+            _walk_on(zones, zone, walk, x, y, at)
             if walk.net:
                 _try_cross(state, zones, zone, track, walk, at, step)
+
+
+def _clamp(share: float) -> float:
+    return 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
 
 
 def _walk_on(zones: ZoneSet, zone: Zone, walk: Walk, x: float, y: float, at: int) -> None:
