@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import socket
@@ -16,6 +15,7 @@ from heldard.frames.ring import MB, FrameRings
 from heldard.plugin import EventDraft
 from heldard.sampler.ffmpeg import find_ffmpeg
 from heldard.sampler.model import SampledTask, SamplerStatus
+from heldard.sampler.process import OWNER, owner_mark
 from heldard.sampler.service import SamplerService
 from heldard.sampler.settings import SamplerSettings
 from heldard.supervisor import Supervisor
@@ -112,16 +112,22 @@ async def running_sampler(tmp_path: Path, **settings: object) -> AsyncIterator[R
     finally:
         await service.stop()
         await supervisor.stop()
-        assert children_of_this_process() == [], "a decoder outlived the sampler"
+        deadline = CLOCK.monotonic() + 2
+        while left := decoders_of(str(tmp_path)):
+            assert CLOCK.monotonic() < deadline, f"decoders outlived the sampler: {left}"
+            await CLOCK.sleep(0.02)
 
 
-def children_of_this_process() -> list[str]:
-    """Command lines of live ffmpeg children of the running process."""
-    listed = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "stat=,args="],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    return [line for line in listed.splitlines() if "ffmpeg" in line or "exec_child" in line or "pyav" in line]
+def decoders_of(instance: str) -> list[int]:
+    """Process ids of everything that a sampler of this process has started and that still runs, wherever it hangs."""
+    mark = f"{OWNER}={owner_mark(instance)}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # gone by now, or another user's; a dead process has no environment
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
 class RtspServer:
