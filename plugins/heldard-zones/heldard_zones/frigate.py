@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import yaml
 
 from heldard.plugin import InvalidError
 from heldard_zones.model import ZoneCreate
@@ -59,20 +58,9 @@ def _document(config: str | dict[str, Any]) -> dict[str, Any]:
         return config
     if len(config) > MOST_YAML_BYTES:
         raise InvalidError(f"config: is over {MOST_YAML_BYTES} characters")
-    try:
-        # Aliases could unfold without end; Frigate's files are read without them.
-        return _mapping(yaml.load(config, _PlainLoader), "config")  # noqa: S506 - a SafeLoader, without aliases
-    except RecursionError:
-        raise InvalidError("config: is nested too deep", code="bad_yaml") from None
-    except yaml.YAMLError as error:
-        raise InvalidError(f"config: is not YAML: {error}", code="bad_yaml") from None
+    from heldard_zones.plain_yaml import load
 
-
-class _PlainLoader(yaml.SafeLoader):
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read: write the value out")
-        return super().compose_node(parent, index)
+    return _mapping(load(config), "config")
 
 
 def _camera(config: dict[str, Any], name: str | None) -> dict[str, Any]:
