@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any
 
 import msgspec
@@ -422,3 +424,60 @@ def test_state_that_was_stored_goes_on_as_if_it_had_not_been(frames: list[Any]) 
         stored.state = msgspec.msgpack.decode(msgspec.msgpack.encode(stored.state), type=CameraState)
         stored.frame(now / 1000, *shown)
     assert whole.outcomes == stored.outcomes
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    ["plate", "plate_confidence", "plate_char_confidences", "plate_bbox", "direction", "vehicle_type", "color", "make",
+     "model", "model_versions", "source", "_prov"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(KEYS, JSON, max_size=8), max_size=4), st.booleans())
+def test_whatever_a_worker_sends_is_taken_or_left(frames: list[dict[str, Any]], native: bool) -> None:
+    camera = Camera()
+    for number, attributes in enumerate(frames):
+        raw = json.dumps(attributes, allow_nan=False, default=str) if _finite(attributes) else "{}"
+        camera.frame(number * 0.2, Detection(0, None, None, None, "1", raw.encode("utf-8")), native=native)
+    camera.tick(100)
+    assert camera.state == CameraState()
+
+
+def _finite(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+@settings(max_examples=150, deadline=None)
+@given(FRAMES)
+def test_each_visit_decides_once_and_votes_once_a_frame(frames: list[Any]) -> None:
+    camera = Camera()
+    now = 0
+    for gap_ms, found in frames:
+        now += gap_ms
+        shown = [
+            detection(plate, track=None if track == "-" else track, confidence=confidence, index=index)
+            for index, (plate, track, confidence) in enumerate(found)
+        ]
+        camera.frame(now / 1000, *shown)
+    camera.tick(now / 1000 + 60)
+    first = [made.visit.id for made in camera.decided if made.amends is None]
+    assert len(first) == len(set(first))
+    voted = [
+        (noted.visit_id, noted.read.captured_ms)
+        for noted in camera.outcomes
+        if isinstance(noted, Noted) and noted.fate == "vote"
+    ]
+    assert len(voted) == len(set(voted))
+    ended = [outcome.visit.id for outcome in camera.outcomes if isinstance(outcome, Ended)]
+    assert len(ended) == len(set(ended))
+    assert set(first) <= set(ended)
+    assert all(a.at_ms <= b.at_ms for a, b in itertools.pairwise(camera.decided))
