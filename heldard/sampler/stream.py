@@ -180,8 +180,9 @@ class Stream:
             )
             await decoding.start(self._tools.owner)
         except (HeldardError, OSError) as error:
-            self.health.ended(self._now(), "config", mask(str(error)))
-            return "config"
+            cause: Cause = "config" if isinstance(error, HeldardError) else "decoder"
+            self.health.ended(self._now(), cause, mask(str(error)))
+            return cause
         self._decoding, self._began, self._ending = decoding, self._now(), None
         self.health.started(self._began)
         try:

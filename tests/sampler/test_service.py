@@ -269,3 +269,18 @@ async def test_the_password_of_a_camera_is_not_in_the_list_of_processes(media: P
         pid = (await rig.sampling("a")).pid
         for line in (Path(f"/proc/{pid}") / "cmdline", Path(f"/proc/{pid}") / "environ"):
             assert b"clip.mp4" not in line.read_bytes()
+
+
+async def test_the_package_s_ffmpeg_shows_the_same_as_the_system_s(media: Path) -> None:
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    path = imageio_ffmpeg.get_ffmpeg_exe()
+    async with running_sampler(media, engine="ffmpeg", ffmpeg_path=path) as rig:
+        rig.want("a", "file:clip.mp4", fps=10, width=160)
+        rig.want("missing", "file:nothing.mp4")
+        status = await rig.until(lambda status: status.frames >= 12 and status.gop_s is not None, "a")
+        assert (status.source_width, status.source_height) == (320, 240)
+        assert status.gop_s == pytest.approx(1.0, abs=0.1)
+        frame = rig.rings.latest("a", "sub")
+        assert frame is not None
+        assert (frame.width, frame.height) == (160, 120)
+        assert (await rig.until(lambda status: status.cause is not None, "missing")).cause == "not_found"

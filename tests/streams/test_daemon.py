@@ -29,9 +29,9 @@ def media(tmp_path: Path) -> Path:
 class Daemon:
     """A real `heldard serve` with real decoders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         self.port = free_port()
-        environment = {**os.environ, "HELDARD_SAMPLER__MEDIA_DIR": str(folder)}
+        environment = {**os.environ, "HELDARD_SAMPLER__MEDIA_DIR": str(folder), "HELDARD_SAMPLER__ENGINE": engine}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "heldard", "serve", "--port", str(self.port), "--data-dir", str(folder / "data")],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -53,9 +53,9 @@ class Daemon:
         return [one["pid"] for one in self.call("GET", "/api/v1/ai/samplers") if one["state"] == "sampling"]
 
 
-@pytest.fixture
-def daemon(media: Path) -> Iterator[Daemon]:
-    started = Daemon(media)
+@pytest.fixture(params=["pyav", "ffmpeg"])
+def daemon(media: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    started = Daemon(media, request.param)
     yield started
     started.process.kill()
     started.process.wait()
