@@ -49,6 +49,7 @@ PUBLIC = ("heldard.plugin", "heldard.testing")
 """What of heldard a plugin may import."""
 
 _GENERATED = re.compile(r"\b[a-z]+_[0-9a-f]{8,}\b|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_PARAMETER = re.compile(r"\{[^}]*\}")
 _OUT_OF_COMPARISON = re.compile(r"(created|updated|received|recorded|written)_(ms|at)|rowid")
 
 Footprint = dict[str, list[str]]
@@ -230,11 +231,23 @@ class PluginConformance:
             if "camera_id" in endpoint.path_names:
                 assert endpoint.camera == "camera_id", f"{name} does not check the camera scope: camera='camera_id'"
 
+    def test_every_route_refuses_who_does_not_say_who_they_are(self, tmp_path: Path) -> None:
+        async def ask() -> None:
+            settings = {"auth": {"enabled": True}, "plugins": {self.name: dict(self.settings)}}
+            async with Kernel(tmp_path / "auth", self.name, settings=settings) as kernel:
+                for endpoint in self._endpoints(kernel):
+                    path = _PARAMETER.sub("gate", endpoint.path)
+                    if f"{endpoint.method} {endpoint.path}" not in self.open_routes:
+                        reply = await kernel.request(endpoint.method, path, {})
+                        assert reply.status == 401, f"{endpoint.method} {path}: {reply.status} {reply.body}"
+
+        asyncio.run(ask())
+
     def test_no_route_answers_nonsense_with_a_server_error(self, tmp_path: Path) -> None:
         async def ask(kernel: Kernel) -> None:
             for endpoint in self._endpoints(kernel):
                 for word in ("gate", "no-such-thing", "%00", "-1", "x" * 300):
-                    path = re.sub(r"\{(\w+)(:[^}]*)?\}", word, endpoint.path)
+                    path = _PARAMETER.sub(word, endpoint.path)
                     bodies: tuple[Any, ...] = (None, {}, [], {"name": None, "x": [1e308]}, "text")
                     for body in bodies:
                         if body is not None and endpoint.method in ("GET", "HEAD"):
@@ -277,13 +290,13 @@ class PluginConformance:
             await kernel.start()
 
     async def _play_held(self, kernel: Kernel) -> None:
-        """The consumers see nothing live: they are held, then read everything from the log."""
-        members = [kernel.app[keys.FANOUT].member(name) for name in self._consumers(kernel)]
-        for member in members:
-            await member.hold("held by the conformance kit")
+        """The consumers see nothing live: they are held, then another daemon reads everything from the log."""
+        for name in self._consumers(kernel):
+            await kernel.app[keys.FANOUT].member(name).hold("held by the conformance kit")
         await kernel.play(self.scene())
-        for member in members:
-            await member.resume()
+        await kernel.restart()
+        for name in self._consumers(kernel):
+            await kernel.app[keys.FANOUT].member(name).resume()
 
     async def _play_busy(self, kernel: Kernel) -> None:
         await _play(kernel, self.scene(), lambda body: _post_while_busy(kernel, body))

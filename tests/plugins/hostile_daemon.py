@@ -13,6 +13,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,9 @@ async def main(seconds: float) -> None:
         for title, outcome in (("alone", alone), ("among hostile", among)):
             figures = {share: outcome.percentile(name, share) for share in (0.5, 0.9, 0.99, 1.0)}
             print(f"{name:<6} {title:<14} {len(outcome.lags_ms[name])} batches, lag in ms by share: {figures}")
+    for title, one, other in (("alone", alone, among), ("among hostile", among, alone)):
+        for effect in sorted((Counter(one.effects) - Counter(other.effects)).elements()):
+            print(f"only {title}: {effect}")
     print(f"effects the same: {alone.effects == among.effects} ({len(alone.effects)} events)")
     print(json.dumps({"problems": among.problems, "states": among.states}, indent=1))
 
