@@ -342,6 +342,28 @@ async def explain(kernel: Kernel, what: str) -> str:
     return await command(kernel, "explain", what)
 
 
+async def test_amendments_near_plates_repeats_and_reviews_are_explained(heldard_kernel: Make) -> None:
+    async with heldard_kernel("anpr") as kernel:
+        await kernel.add_camera("gate")
+        await call(kernel, "POST", "/vehicles", {"plate": "ABC1234"}, 201)
+        scene = Scene("gate", task_type="anpr", fps=5)
+        vehicle = scene.vehicle("1", plate="A8C1234", plate_confidence=0.62).enter(0, at=(0.5, 0.8)).stand(2.5)
+        vehicle.becomes(plate="ABC1234", plate_confidence=0.98).stand(2).leave()
+        add_car(scene, "ABC1234", track="2", enter=30)
+        await kernel.play(scene)
+        await kernel.advance(20)
+        event = await the_event(kernel)
+        await call(kernel, "POST", f"/entry-events/{event['id']}/correct", {"plate": "ABC1284", "note": "seen"})
+        text = await explain(kernel, event["id"])
+        assert "lists: exception by near (registered_vehicle" in text
+        assert "read 8 for B in place 2" in text
+        assert "near: ABC1234 (vehicle, distance" in text
+        assert "amendment of A8C1234" in text
+        assert "vote, outvoted" not in text
+        assert "repeats the event" in text
+        assert "system: auto -> corrected, plate ABC1234 -> ABC1284: seen" in text
+
+
 async def command(kernel: Kernel, *words: str) -> str:
     """What `heldard anpr ...` prints."""
 
