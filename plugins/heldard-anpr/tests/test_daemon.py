@@ -475,6 +475,21 @@ async def test_entry_events_page_by_cursor_and_filter(heldard_kernel: Make) -> N
             await call(kernel, "GET", f"/entry-events?{bad}", status=400)
 
 
+async def test_rejected_reads_are_counted_where_an_operator_looks(heldard_kernel: Make) -> None:
+    async with heldard_kernel("anpr") as kernel:
+        scene = car()
+        add_car(scene, "XY34ZZZ", track="2", enter=3, confidence=0.2)
+        await kernel.play(scene)
+        await kernel.advance(30)
+        (figures,) = await call(kernel, "GET", "/anpr/figures")
+        assert figures == {
+            "camera_id": "gate", "visits": 2, "with_event": 1, "repeats": 0, "unread": 1,
+            "reads": {"below_floor": 6, "vote": 6},
+        }  # fmt: skip
+        assert len(await call(kernel, "GET", "/anpr/visits?unread=true")) == 1
+        assert await call(kernel, "GET", "/anpr/figures?to=2000-01-01T00:00:00Z") == []
+
+
 async def test_reports(heldard_kernel: Make) -> None:
     async with heldard_kernel("anpr") as kernel:
         await kernel.add_camera("gate")

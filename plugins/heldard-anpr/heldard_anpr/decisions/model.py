@@ -141,6 +141,25 @@ class VisitsQuery(Query, frozen=True, rename={"from_": "from"}):
     limit: int = 200
 
 
+class FiguresQuery(Query, frozen=True, rename={"from_": "from"}):
+    """from, to: RFC 3339, by when the visit began. Default: the last 24 hours."""
+
+    from_: str | None = None
+    to: str | None = None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """How well one camera's plates are read. with_event: visits that led to an event, repeats of one among them.
+    unread: ended with reads but without one that voted. reads: by what became of them."""
+
+    camera_id: str
+    visits: int
+    with_event: int
+    repeats: int
+    unread: int
+    reads: dict[str, int]
+
+
 class VisitLine(msgspec.Struct, frozen=True):
     id: str
     camera_id: str

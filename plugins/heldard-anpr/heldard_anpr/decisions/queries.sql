@@ -8,6 +8,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 SELECT * FROM anpr_visits WHERE id = ?;
 -- visit_of_event: The visits of an event, the first one first.
 SELECT * FROM anpr_visits WHERE event_id = ? ORDER BY started_ms, id;
+-- visit_figures: How many visits of each camera led to what.
+SELECT camera_id, count(*) AS visits, count(event_id) AS with_event, sum(repeats) AS repeats,
+  sum(reads > 0 AND event_id IS NULL AND ended_ms IS NOT NULL) AS unread
+FROM anpr_visits WHERE started_ms >= ? AND started_ms < ? GROUP BY camera_id ORDER BY camera_id;
+-- read_figures: What became of the reads of each camera.
+SELECT v.camera_id, r.fate, count(*) AS count FROM anpr_visits v JOIN anpr_reads r ON r.visit_id = v.id
+WHERE v.started_ms >= ? AND v.started_ms < ? GROUP BY v.camera_id, r.fate ORDER BY r.fate;
 -- reads: Readings of a visit in order.
 SELECT * FROM anpr_reads WHERE visit_id = ? ORDER BY number;
 -- decisions: What was decided of a visit, in order.

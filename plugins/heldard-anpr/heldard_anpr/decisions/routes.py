@@ -17,6 +17,8 @@ from heldard_anpr.decisions.model import (
     EntryEvent,
     EventsQuery,
     Explanation,
+    Figures,
+    FiguresQuery,
     Report,
     ReportQuery,
     VisitLine,
@@ -219,6 +221,14 @@ def _records(ctx: PluginContext) -> list[Endpoint]:
         }
         return await store.visits(ctx, conditions, limited(query.limit, 2000), partial(sees, request))
 
+    @route("GET", "/api/v1/anpr/figures", capability="events:read")
+    async def show_figures(request: web.Request, query: FiguresQuery) -> list[Figures]:
+        """How well each camera's plates are read: visits, and what became of the reads, rejected ones too."""
+        now = ctx.clock.now_ms()
+        begins, ends = moment(query.from_, "from"), moment(query.to, "to")
+        begins = now - 86_400_000 if begins is None else begins
+        return await store.figures(ctx, begins, now + 1 if ends is None else ends, partial(sees, request))
+
     @route("GET", "/api/v1/anpr/visits/{id}", capability="events:read")
     async def show_visit(request: web.Request, id: str) -> VisitRecord:  # noqa: A002 - the path's word
         """One visit with every read, rejected ones too."""
@@ -238,4 +248,4 @@ def _records(ctx: PluginContext) -> list[Endpoint]:
         jpeg = await asyncio.get_running_loop().run_in_executor(None, crop.cut, path, box)
         return web.Response(body=jpeg, content_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
-    return [list_visits, show_visit, picture]
+    return [list_visits, show_figures, show_visit, picture]

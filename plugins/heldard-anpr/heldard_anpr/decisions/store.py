@@ -14,6 +14,7 @@ from heldard_anpr.decisions.model import (
     DecisionRecord,
     EntryEvent,
     Explanation,
+    Figures,
     OpeningRecord,
     ReadRecord,
     ReviewRecord,
@@ -101,6 +102,15 @@ async def visits(ctx: PluginContext, conditions: dict[str, object], limit: int, 
         for row in rows
         if visible(row["camera_id"])
     ]  # fmt: skip
+
+
+async def figures(ctx: PluginContext, begins: int, ends: int, visible: Visible) -> list[Figures]:
+    """Of every camera that had a visit in that time."""
+    reads: dict[str, dict[str, int]] = {}
+    for row in await ctx.fetch(SQL["read_figures"], [begins, ends]):
+        reads.setdefault(row["camera_id"], {})[row["fate"]] = row["count"]
+    rows = await ctx.fetch(SQL["visit_figures"], [begins, ends])
+    return [Figures(**row, reads=reads.get(row["camera_id"], {})) for row in rows if visible(row["camera_id"])]
 
 
 async def _visit(ctx: PluginContext, row: Row) -> VisitRecord:
