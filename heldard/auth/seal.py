@@ -61,12 +61,29 @@ class Seal:
 def load_key(data_dir: Path, environment: Mapping[str, str]) -> bytes:
     """The key of this box, made when there is none yet."""
     credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and (given := Path(credentials, "secret-key")).exists():
-        return _decode(given.read_bytes(), given)
+    if credentials and (given := Path(credentials, "secret-key")) and _is_there(given):
+        return _decode(_read(given), given)
     path = data_dir / "secret.key"
     if not path.exists():
         _make(path)
-    return _decode(path.read_bytes(), path)
+    return _decode(_read(path), path)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file, readable or not: one that cannot be read must not be taken for none."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"the secret key {path} cannot be read: {error.strerror}; give it to the user the daemon runs as"
+        ) from None
 
 
 def _make(path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import stat
 import threading
 from pathlib import Path
 
+import pytest
+
 from heldard.auth.seal import KEY_BYTES, load_key
+from heldard.errors import ConfigError
 
 
 def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
@@ -25,3 +29,26 @@ def test_who_make_it_at_the_same_time_get_the_same(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
+
+
+def test_a_key_that_cannot_be_read_is_an_error_and_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret-key").write_text("x")
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        load_key(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_the_service_managers_key_wins(tmp_path: Path) -> None:
+    own = load_key(tmp_path, {})
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    assert load_key(tmp_path, {"CREDENTIALS_DIRECTORY": str(credentials)}) == own
+    (credentials / "secret-key").write_bytes(base64.b64encode(bytes(32)))
+    assert load_key(tmp_path, {"CREDENTIALS_DIRECTORY": str(credentials)}) == bytes(32)

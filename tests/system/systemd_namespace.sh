@@ -1,0 +1,65 @@
+#!/bin/bash
+# A systemd of its own in fresh namespaces, that knows heldard's unit and little else. Nothing it does leaves them.
+# Arguments: a folder to report into, the unit tree `heldard systemd install` wrote, the Python prefix, PYTHONPATH, and
+# a folder of media. Called first outside, then as process 1 inside.
+set -e
+if [ "$1" != inside ]; then
+  hierarchy=/sys/fs/cgroup
+  [ -d /sys/fs/cgroup/systemd ] && hierarchy=/sys/fs/cgroup/systemd
+  mkdir "$hierarchy/heldard-test-$$"
+  echo $$ > "$hierarchy/heldard-test-$$/cgroup.procs"
+  exec unshare --pid --fork --kill-child --mount --uts --ipc --net --cgroup --propagation private --mount-proc \
+    bash "$0" inside "$@"
+fi
+out=$2 installed=$3 prefix=$4 path=$5 media=$6
+ip link set lo up
+mount -t tmpfs tmpfs /mnt
+mkdir -p /mnt/units/heldard.service.d /mnt/etc /mnt/work /mnt/out /mnt/python /mnt/media
+mount --bind "$out" /mnt/out
+mount --bind "$prefix" /mnt/python
+mount --bind "$media" /mnt/media
+bound=""
+number=0
+for folder in ${path//:/ }; do
+  number=$((number + 1))
+  mkdir "/mnt/path$number"
+  mount --bind "$folder" "/mnt/path$number"
+  bound="$bound:/mnt/path$number"
+done
+for target in sysinit basic network-online time-sync; do
+  printf '[Unit]\nDescription=%s\n' $target > /mnt/units/$target.target
+done
+cp /lib/systemd/system/shutdown.target /mnt/units/
+printf '[Unit]\nDescription=test\nWants=heldard.service\n' > /mnt/units/test.target
+cp "$installed"/etc/systemd/system/*.service /mnt/units/
+# The tree under test in place of an installation. The key comes from the data directory: handing credentials over takes
+# mounts that a nested systemd is not always allowed.
+cat > /mnt/units/heldard.service.d/test.conf <<END
+[Service]
+ExecStart=
+ExecStart=/mnt/python/bin/python3 -m heldard serve --config /etc/heldard/heldard.toml --data-dir \${STATE_DIRECTORY}
+Environment=PYTHONHOME=/mnt/python PYTHONPATH=${bound#:} PYTHONDONTWRITEBYTECODE=1
+Environment=HELDARD_SAMPLER__MEDIA_DIR=/mnt/media
+LoadCredential=
+StandardError=append:/mnt/out/daemon.log
+WatchdogSec=4
+END
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/work /etc
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /run
+cp -r "$installed/etc/heldard" /etc/
+systemd-sysusers "$installed/etc/sysusers.d/heldard.conf"
+systemd-tmpfiles --create "$installed/etc/tmpfiles.d/heldard.conf"
+mount --bind /mnt/units /lib/systemd/system
+mount -t tmpfs tmpfs /etc/systemd/system
+mount -t tmpfs tmpfs /lib/systemd/system-generators
+if [ -d /sys/fs/cgroup/systemd ]; then
+  mount -t tmpfs tmpfs /sys/fs/cgroup
+  mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
+  mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+else
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+fi
+export container=lxc
+exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no
