@@ -148,6 +148,7 @@ METRICS: Mapping[str, Metric] = {
     "heldard_consumer_failed_total": _m("counter", "Batches parked after the last try.", "consumer"),
     "heldard_consumer_timeouts_total": _m("counter", "Calls that took too long.", "consumer"),
     "heldard_consumer_blocked_total": _m("counter", "Calls that held the event loop too long.", "consumer"),
+    "heldard_consumer_restarts_total": _m("counter", "Times a consumer's own process was started anew.", "consumer"),
     "heldard_consumer_parked": _m("gauge", "Batches that wait for a re-drive.", "consumer"),
     "heldard_consumer_quarantined": _m("gauge", "1 while a consumer is held.", "consumer"),
     "heldard_ingest_to_consumer_seconds": _m("histogram", "From a batch's arrival to a consumer's commit.",
@@ -155,6 +156,8 @@ METRICS: Mapping[str, Metric] = {
     # plugins
     "heldard_plugin_state": _m("gauge", "1 for the state a plugin is in.", "plugin", "state"),
     "heldard_plugin_hook_failures_total": _m("counter", "Hooks of a plugin that raised or took too long.", "plugin"),
+    "heldard_plugin_hooks_dropped_total": _m("counter", "Batches and events a plugin was too slow to hear.", "plugin"),
+    "heldard_plugin_memory_bytes": _m("gauge", "Memory of a plugin's own processes; 0 where it has none.", "plugin"),
     # events and webhooks
     "heldard_event_last_seq": _m("gauge", "Place of the newest event in the log of events."),
     "heldard_event_to_delivered_seconds": _m("histogram", "From an event to a webhook's 2xx."),

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from heldard import __version__, keys
 from heldard.api.endpoint import Reply, route
+from heldard.api.plugins import problems
 from heldard.clock import rfc3339
 from heldard.errors import HeldardError
 from heldard.retention.model import DatabaseView, DiskView
@@ -65,7 +66,10 @@ class SystemDatabase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs and how it does. samplers: streams by state. tasks_enabled: of enabled cameras."""
+    """What runs and how it does. samplers: streams by state. tasks_enabled: of enabled cameras.
+
+    plugin_problems: what went wrong last with plugins, by their names.
+    """
 
     name: str
     version: str
@@ -81,6 +85,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     resident_bytes: int
     open_files: int
     enforcement: Enforcement
+    plugin_problems: dict[str, str]
 
 
 def resident_bytes() -> int:
@@ -144,6 +149,7 @@ async def system(request: web.Request) -> System:
             ingest_provenance=settings.ingest.provenance,
             frame_tickets_required=settings.ingest.provenance == "enforce",
         ),
+        plugin_problems=await problems(app),
     )
 
 

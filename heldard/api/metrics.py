@@ -127,6 +127,7 @@ async def _consumer(app: web.Application, told: Exposition, member: Member) -> N
     told.add("heldard_consumer_failed_total", status.failed, name)
     told.add("heldard_consumer_timeouts_total", status.timeouts, name)
     told.add("heldard_consumer_blocked_total", status.blocked, name)
+    told.add("heldard_consumer_restarts_total", status.restarts, name)
     told.add("heldard_consumer_parked", status.parked, name)
     told.add("heldard_consumer_quarantined", int(status.state == "quarantined"), name)
     if (seconds := app[keys.METER].ingest_to_consumer.get(name)) is not None:
@@ -138,6 +139,10 @@ def _plugins(app: web.Application, told: Exposition) -> None:
         for state in PLUGIN_STATES:
             told.add("heldard_plugin_state", int(plugin.state == state), plugin.name, state)
         told.add("heldard_plugin_hook_failures_total", plugin.told_failures, plugin.name)
+        told.add("heldard_plugin_hooks_dropped_total", plugin.told_dropped, plugin.name)
+        members = [member for member in app[keys.FANOUT].members() if member.plugin == plugin.name]
+        memory = sum(member.driver.rss_bytes or 0 for member in members)
+        told.add("heldard_plugin_memory_bytes", memory, plugin.name)
 
 
 def _leases(app: web.Application, told: Exposition) -> None:

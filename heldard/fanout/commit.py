@@ -17,6 +17,12 @@ from heldard.plugin import ActionDraft, Effects, EventDraft, Severity
 
 SQL = queries.load("heldard.fanout")
 
+MAX_OPERATIONS = 10_000
+"""Events, statements and actions that the effects of one batch may have."""
+
+MAX_STATE_BYTES = 16 * 1024 * 1024
+"""How large one state blob may be; it is written with each batch that changes it."""
+
 
 class AlreadyClaimedError(Exception):
     """Somebody else drove this batch for this consumer; nothing of this unit was written."""
@@ -122,6 +128,7 @@ class EffectWriter:
         return self.effects(connection, [effects])
 
     def _one(self, connection: sqlite3.Connection, effects: Effects, so_far: Committed) -> Committed:
+        check_size(effects)
         effect = UnitEffects(self, connection, effects.camera_id)
         tx = PluginTx(connection, self.guard, effect)
         for operation in effects.operations:
@@ -137,6 +144,16 @@ class EffectWriter:
             row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
             connection.execute(SQL["insert_evidence"], row)
         return Committed(so_far.events + effect.events, so_far.actions + effect.actions)
+
+
+def check_size(effects: Effects) -> None:
+    """Raises ValueError for effects that would hold up everybody who waits for the store."""
+    count = len(effects.operations) + len(effects.actions)
+    if count > MAX_OPERATIONS:
+        raise ValueError(f"{count} operations in the effects of one batch; at most {MAX_OPERATIONS}")
+    for key, value in effects.state.items():
+        if value is not None and len(value) > MAX_STATE_BYTES:
+            raise ValueError(f"state {key!r} is {len(value)} bytes; at most {MAX_STATE_BYTES}: keep rows in a table")
 
 
 class UnitEffects:

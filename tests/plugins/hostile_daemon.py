@@ -130,6 +130,7 @@ async def _use(client: aiohttp.ClientSession, seconds: float) -> tuple[dict[str,
     plugins = await _call(client, "GET", "/api/v1/plugins")
     consumers = await _call(client, "GET", "/api/v1/consumers")
     problems = {plugin["name"]: plugin["problem"] for plugin in plugins if plugin["problem"] is not None}
+    assert set((await _call(client, "GET", "/api/v1/system"))["plugin_problems"]) == set(problems)
     return problems, {row["name"]: row["state"] for row in consumers}
 
 

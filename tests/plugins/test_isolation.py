@@ -174,6 +174,18 @@ async def test_what_a_consumer_raises_or_asks_wrongly_stays_its_own(
         assert any(said in row["error"] for row in parked)
 
 
+async def test_effects_have_a_size(heldard_kernel: Any, hostile: Any) -> None:
+    async with heldard_kernel(make_plugin("bad", hostile.Floods), _steady(hostile), settings=QUICK) as kernel:
+        await _feed(kernel, 2)
+        await kernel.drain()
+        assert len(await kernel.events("steady_seen")) == 2
+        parked = await kernel.get("/api/v1/consumers/floods/parked")
+        assert [row["error"] for row in parked] == [
+            "ValueError: 10001 operations in the effects of one batch; at most 10000",
+            "ValueError: state 'all' is 16777217 bytes; at most 16777216: keep rows in a table",
+        ]
+
+
 async def test_a_hanging_thread_does_not_keep_the_daemon_from_stopping(heldard_kernel: Any, hostile: Any) -> None:
     async with heldard_kernel(make_plugin("bad", hostile.HangsInThread), settings=QUICK) as kernel:
         await _feed(kernel, 1)

@@ -149,6 +149,16 @@ class Writes(Consumer):
             effects.event(17, payload={"a": object()})  # type: ignore[arg-type]
 
 
+class Floods(Consumer):
+    name = "floods"
+
+    def consume(self, batch: Batch, effects: Effects) -> None:
+        if batch.seq == 1:
+            effects.put_state("all", b"x" * (16 * 2**20 + 1))
+        for number in range(10_001 if batch.seq > 1 else 0):
+            effects.event("steady_seen", payload={"n": number})
+
+
 class Exits(Consumer):
     name = "exits"
 
