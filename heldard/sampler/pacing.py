@@ -42,7 +42,8 @@ class Pacing:
         self._open = False
         self._end = math.inf
         self._before = -math.inf
-        self._interval = 0.0
+        # Between one packet and the next; where pictures build on later ones, the smallest of a few is the interval.
+        self._steps: deque[float] = deque([0.0], maxlen=4)
 
     def set_fps(self, fps: float) -> None:
         """Another rate from the next packet on."""
@@ -69,8 +70,8 @@ class Pacing:
         if self._began is None or at < self._before - max(10.0, 3 * self.period):
             self._began, self._keyframe, self._due, self._open = at, None, -math.inf, False
             self._groups.clear()
-        elif at > self._before:
-            self._interval = at - self._before
+        elif at != self._before:
+            self._steps.append(abs(at - self._before))
         self._before = at
 
     def _begin_group(self, at: float) -> None:
@@ -87,4 +88,4 @@ class Pacing:
     def _slack(self, key: bool) -> float:
         """How early a picture may be taken: a keyframe by half a period, others by half a picture."""
         half = self.period / 2
-        return half if key else min(half, self._interval / 2)
+        return half if key else min(half, min(self._steps) / 2)

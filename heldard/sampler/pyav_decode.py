@@ -66,6 +66,7 @@ class Session:
         self.pacing = Pacing(job["fps"])
         self.timeline = Timeline()
         self.arrived: dict[int | None, int] = {}
+        self.decoded = False  # anything since the decoder was last emptied
         self.by_arrival = False  # MJPEG carries no times
         self.failures = 0
         self.written = 0
@@ -110,18 +111,24 @@ class Session:
         now_ms = time.time_ns() // 1_000_000
         self._report(f"p {at:.4f} {packet.size} {int(packet.is_keyframe)}", now_ms / 1000)
         verdict = self.pacing.packet(at, key=packet.is_keyframe)
-        if not verdict.decode:
-            return
         if verdict.keep:
             self.arrived[packet.pts] = now_ms
-        self._emit(self._decode(context, packet))
-        if verdict.last:
-            if self.arrived:
-                self._emit(self._decode(context, None))
+        if verdict.decode:
+            self._emit(self._decode(context, packet))
+        if verdict.last or not verdict.decode:
+            self._drain(context)
+
+    def _drain(self, context: Any) -> None:
+        """Have the pictures that are wanted out of the decoder, which may hold some back to put them in order."""
+        if self.arrived:
+            self._emit(self._decode(context, None))
+        if self.decoded:
             context.flush_buffers()
-            self.arrived.clear()
+        self.decoded = False
+        self.arrived.clear()
 
     def _decode(self, context: Any, packet: Any) -> list[Any]:
+        self.decoded = True
         try:
             pictures = list(context.decode(packet))
         except av.error.InvalidDataError:

@@ -190,12 +190,14 @@ def free_port() -> int:
         return port
 
 
-def encode_clip(path: Path, *, size: str = "320x240", fps: int = 15, gop: int = 15, seconds: int = 4) -> Path:
+def encode_clip(
+    path: Path, *, size: str = "320x240", fps: int = 15, gop: int = 15, seconds: int = 4, bframes: int = 0
+) -> Path:
     """A real H.264 file with a keyframe exactly every `gop` pictures."""
     subprocess.run(
         [find_ffmpeg(), "-v", "error", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate={fps}", "-t", str(seconds),
-         "-c:v", "libx264", "-preset", "ultrafast", "-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0",
-         "-bf", "0", "-pix_fmt", "yuv420p", "-y", str(path)],
+         "-c:v", "libx264", "-preset", "veryfast", "-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0",
+         "-bf", str(bframes), "-pix_fmt", "yuv420p", "-y", str(path)],
         check=True,
     )  # fmt: skip
     return path
