@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import types
 import typing
@@ -69,8 +70,11 @@ def document(endpoints: Sequence[Endpoint], *, auth: bool = True) -> dict[str, A
     """
     ordered = sorted(endpoints, key=lambda endpoint: (endpoint.path, endpoint.method))
     kinds = [Error, *(kind for endpoint in ordered for kind in _kinds(endpoint))]
-    told = [kind if is_describable(kind) else Any for kind in kinds]
-    schemas, components = msgspec.json.schema_components(told, ref_template=REF)
+    try:
+        schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    except TypeError:
+        told = [kind if is_describable(kind) else Any for kind in kinds]
+        schemas, components = msgspec.json.schema_components(told, ref_template=REF)
     schema_of = {_key(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ordered:
@@ -222,7 +226,7 @@ def _trouble(endpoint: Endpoint) -> set[int]:
 @route("GET", "/api/v1/openapi.json", capability=None, tag="health")
 async def openapi(request: web.Request) -> dict[str, Any]:
     """This document, with the routes of the plugins that run."""
-    return request.app[DESCRIPTION].document()
+    return await asyncio.to_thread(request.app[DESCRIPTION].document)
 
 
 ROUTES = (openapi,)
