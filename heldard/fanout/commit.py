@@ -108,7 +108,7 @@ class EffectWriter:
     def effects(self, connection: sqlite3.Connection, all_effects: Sequence[Effects]) -> Committed:
         """Carry out the effects of one camera in order. Of state that several of them keep, the last is written."""
         committed = Committed([], 0)
-        state: dict[tuple[int, str], bytes | None] = {}
+        state: dict[tuple[int | None, str], bytes | None] = {}
         for effects in all_effects:
             if effects:
                 committed = self._one(connection, effects, committed)
