@@ -31,7 +31,10 @@ SKIP = Verdict(False, False, False)
 
 
 class Pacing:
-    """Told of every packet in the order of decoding; all times are seconds of the stream's own clock."""
+    """Told of every packet in the order of decoding; all times are seconds of the stream's own clock.
+
+    That order is not the pictures' where some build on later ones (B-frames): up to a fifth fewer are then taken.
+    """
 
     def __init__(self, fps: float) -> None:
         self.period = 1 / fps

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from heldard.plugin import Frame
 from heldard.sampler.ffmpeg import find_ffmpeg
 from tests.streams.rig import CLOCK, Rig, encode_clip, running_sampler
 
@@ -248,26 +247,6 @@ def test_the_system_s_ffmpeg_is_preferred_and_the_package_s_is_the_fall_back(
     (new / "ffmpeg").chmod(0o755)
     monkeypatch.setenv("PATH", str(new))
     assert find_ffmpeg() == str(new / "ffmpeg")
-
-
-@pytest.mark.parametrize("fps", [1.0, 4.0])
-async def test_pictures_that_build_on_later_ones_are_neither_held_back_nor_taken_too_often(
-    tmp_path: Path, fps: float
-) -> None:
-    encode_clip(tmp_path / "clip.mp4", seconds=4, bframes=3)
-    async with running_sampler(tmp_path, engine="pyav") as rig:
-        late_ms: list[int] = []
-        put = rig.rings.put
-
-        def noted(frame: Frame) -> Frame:
-            late_ms.append(CLOCK.now_ms() - frame.captured_ms)
-            return put(frame)
-
-        rig.rings.put = noted  # type: ignore[method-assign]
-        rig.want("a", "file:clip.mp4", fps=fps)
-        await rig.sampling("a")
-        assert await rig.rate("a", frames=int(fps * 4)) == pytest.approx(fps, rel=0.25)
-        assert max(late_ms) < 700, "a second late is a picture that waited for the next keyframe"
 
 
 async def test_a_lost_fork_server_costs_one_retry_and_leaves_nothing(media: Path) -> None:
