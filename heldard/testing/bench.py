@@ -126,6 +126,7 @@ class Bench:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
+        migrations.apply(connection, "heldard", migrations.find("heldard.db"), START_MS)
         if self._migrations is not None:
             found = migrations.find(self._migrations.package, self._migrations.folder)
             migrations.apply(connection, self.consumer.name, found, START_MS)
