@@ -61,7 +61,7 @@ class Seal:
 def load_key(data_dir: Path, environment: Mapping[str, str]) -> bytes:
     """The key of this box, made when there is none yet."""
     credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and (given := Path(credentials, "secret-key")) and _is_there(given):
+    if credentials and _is_there(given := Path(credentials, "secret-key")):
         return _decode(_read(given), given)
     path = data_dir / "secret.key"
     if not path.exists():

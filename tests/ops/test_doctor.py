@@ -76,7 +76,7 @@ def test_a_clock_behind_the_newest_batch_was_set_back(settings: Settings) -> Non
 
 def test_a_reached_reserve_is_bad(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "heldard.doctor.DiskGuard.refresh", lambda guard: vars(guard).update(total=10**9, free=0, low=True)
+        "heldard.doctor.DiskGuard.refresh", lambda guard: guard.__dict__.update(total=10**9, free=0, low=True)
     )
     finding = _about(settings, "disk")
     assert finding.verdict == "bad"

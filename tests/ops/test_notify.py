@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,12 +34,13 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 def test_each_state_is_one_datagram(listening: tuple[str, socket.socket]) -> None:
     address, receiver = listening
     notifier = Notifier({"NOTIFY_SOCKET": address})
-    for say, first in (
+    said: tuple[tuple[Callable[[], None], bytes], ...] = (
         (lambda: notifier.ready("up"), b"READY=1\nSTATUS=up"),
         (notifier.reloading, b"RELOADING=1\n"),
         (lambda: notifier.alive("up"), b"WATCHDOG=1\nSTATUS=up"),
         (notifier.stopping, b"STOPPING=1\n"),
-    ):
+    )
+    for say, first in said:
         say()
         assert receiver.recv(4096).startswith(first)
 

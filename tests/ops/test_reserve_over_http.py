@@ -27,8 +27,8 @@ async def test_ingest_is_answered_507_with_a_time_while_events_and_settings_stil
             assert answer.status == 507
             assert answer.headers["Retry-After"] == "30"
             assert (await answer.json())["code"] == "disk_reserve"
-        lines = {"data": json.dumps(batch).encode(), "headers": {"content-type": "application/x-ndjson"}}
-        async with client.post("/api/v1/ai/events", **lines) as answer:
+        kind = {"content-type": "application/x-ndjson"}
+        async with client.post("/api/v1/ai/events", data=json.dumps(batch).encode(), headers=kind) as answer:
             assert json.loads((await answer.text()).splitlines()[0])["status"] == 507
         before = app[keys.EVENTS].last_seq
         now = app[keys.CLOCK].now_ms()

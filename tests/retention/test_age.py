@@ -79,12 +79,12 @@ async def test_steps_wait_while_many_wait_for_the_writer(box: Box) -> None:
 
 async def test_events_and_ended_actions_go_by_age_and_waiting_actions_stay(box: Box) -> None:
     await box.event()
-    for state in (0, 2):
-        await box.db.write(
-            lambda connection, state=state: connection.execute(
-                "INSERT INTO actions (consumer, kind, key, camera_id, payload, created_ms, expires_ms, state) "
-                "VALUES (1, 'k', ?, 'gate', '{}', ?, 0, ?)", (str(state), START_MS, state))
-        )  # fmt: skip
+    action = (
+        "INSERT INTO actions (consumer, kind, key, camera_id, payload, created_ms, expires_ms, state) "
+        "VALUES (1, 'k', ?, 'gate', '{}', ?, 0, ?)"
+    )
+    rows = [(str(state), START_MS, state) for state in (0, 2)]
+    await box.db.write(lambda connection: connection.executemany(action, rows))
     box.clock.ms += 366 * DAY_MS
     await box.event()
     await box.retention.sweep()

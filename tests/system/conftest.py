@@ -76,7 +76,7 @@ class Manager:
 
     @property
     def url(self) -> str:
-        return next(line["url"] for line in self.log() if line["event"] == "listening")
+        return str(next(line["url"] for line in self.log() if line["event"] == "listening"))
 
     def log(self) -> list[dict[str, Any]]:
         """The lines the running daemon has logged."""
