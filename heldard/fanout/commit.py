@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from heldard.clock import SystemClock
 from heldard.db import queries
 from heldard.db.guard import SqlGuard
 from heldard.db.names import Names
@@ -16,6 +17,8 @@ from heldard.events.service import Events
 from heldard.plugin import ActionDraft, Effects, EventDraft, Severity
 
 SQL = queries.load("heldard.fanout")
+
+_REAL = SystemClock()
 
 MAX_OPERATIONS = 10_000
 """Events, statements and actions that the effects of one batch may have."""
@@ -90,6 +93,8 @@ class EffectWriter:
         self.events = events
         self.decide_severity = decide_severity
         self.now_ms = now_ms
+        self.longest_s = 0.0
+        """The longest that the effects of one unit kept the writer, since it was last set to 0."""
 
     def claims(
         self, connection: sqlite3.Connection, batches: Sequence[tuple[int, Effects]], attempts: int
@@ -109,11 +114,13 @@ class EffectWriter:
         """Carry out the effects of one camera in order. Of state that several of them keep, the last is written."""
         committed = Committed([], 0)
         state: dict[tuple[int | None, str], bytes | None] = {}
+        began = _REAL.monotonic()
         for effects in all_effects:
             if effects:
                 committed = self._one(connection, effects, committed)
                 camera = self.names.id(effects.camera_id)
                 state.update({(camera, key): value for key, value in effects.state.items()})
+        self.longest_s = max(self.longest_s, _REAL.monotonic() - began)
         for (camera, key), value in state.items():
             if value is None:
                 connection.execute(SQL["drop_state"], (self.consumer_id, camera, key))

@@ -134,6 +134,9 @@ class Member:
 
     async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> None:
         await self.fanout.db.write(unit, self.fanout.told)
+        held_s, self.writer.longest_s = self.writer.longest_s, 0.0
+        if held_s > self.fanout.watchdog.limit_s:
+            self._note_held("the store's writer", held_s, "do less in Effects.transact and in one statement")
 
     async def keep_frames(self, all_effects: Sequence[Effects]) -> None:
         """Write evidence before the commit that refers to it. Without room, the events go without their pictures."""
@@ -239,14 +242,18 @@ class Member:
             self._hold_soon(f"tick: {self.last_error}")
 
     def _note_blocked(self, seconds: float) -> None:
-        """A call held the event loop; only calls that did come here, so they are counted by time."""
+        """A call held the event loop."""
+        self._note_held("the event loop", seconds, "declare runs_in = 'thread' or 'process'")
+
+    def _note_held(self, what: str, seconds: float, advice: str) -> None:
+        """Only what was held too long comes here, so it is counted by time."""
         now = self.fanout.clock.now_ms()
         recent = now - self._blocked_ms < BLOCKED_WINDOW_MS
         self._blocked_in_a_row = self._blocked_in_a_row + 1 if recent else 1
         self._blocked_ms = self.last_error_ms = now
         self.blocked += 1
-        self.last_error = f"held the event loop for {seconds:.2f} s: declare runs_in = 'thread' or 'process'"
-        log.warning("consumer_blocked_loop", consumer=self.consumer.name, plugin=self.plugin, seconds=round(seconds, 3))
+        self.last_error = f"held {what} for {seconds:.2f} s: {advice}"
+        log.warning("consumer_held_others", consumer=self.consumer.name, plugin=self.plugin, error=self.last_error)
         if self._blocked_in_a_row >= self._budget:
             self._hold_soon(self.last_error)
 

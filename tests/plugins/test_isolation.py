@@ -174,6 +174,15 @@ async def test_what_a_consumer_raises_or_asks_wrongly_stays_its_own(
         assert any(said in row["error"] for row in parked)
 
 
+async def test_a_consumer_that_keeps_the_writer_is_named_and_held(heldard_kernel: Any, hostile: Any) -> None:
+    async with heldard_kernel(make_plugin("bad", hostile.HoldsTheStore), settings=QUICK) as kernel:
+        await _feed(kernel, 3)
+        await kernel.drain()
+        shown = await kernel.consumer("holds")
+        assert shown["state"] == "quarantined"
+        assert "held the store's writer" in shown["last_error"]
+
+
 async def test_effects_have_a_size(heldard_kernel: Any, hostile: Any) -> None:
     async with heldard_kernel(make_plugin("bad", hostile.Floods), _steady(hostile), settings=QUICK) as kernel:
         await _feed(kernel, 2)

@@ -159,6 +159,13 @@ class Floods(Consumer):
             effects.event("steady_seen", payload={"n": number})
 
 
+class HoldsTheStore(Consumer):
+    name = "holds"
+
+    def consume(self, batch: Batch, effects: Effects) -> None:
+        effects.transact(lambda tx: time.sleep(0.25))
+
+
 class Exits(Consumer):
     name = "exits"
 
