@@ -27,6 +27,9 @@ from tests.bench.ingest_load import camera_of
 OUT = Path(".bench/ingest.json")
 CELLS = [(10, 1), (10, 8), (10, 32), (10, 128), (1, 32), (100, 8), (1000, 8)]
 GRID = [(detections, connections) for detections in (1, 10, 100, 1000) for connections in (1, 8, 32, 128)]
+PIDS: dict[str, int] = {}
+"""Process of each running server, by its address."""
+
 ZONES = [[[0.0, 0.3], [0.5, 0.3], [0.5, 1.0], [0.0, 1.0]], [[0.4, 0.2], [1.0, 0.2], [1.0, 0.9], [0.4, 0.9]]]
 
 
@@ -61,6 +64,7 @@ def running(command: list[str], port: int, log: Path) -> Iterator[str]:
     base = f"http://127.0.0.1:{port}"
     with log.open("ab") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=os.environ)
+    PIDS[base] = process.pid
     try:
         until_ready(base, process)
         yield base
@@ -103,13 +107,21 @@ def baseline(folder: Path, durability: str) -> Iterator[str]:
         yield base
 
 
+def cpu_s(base: str) -> float:
+    """CPU seconds that a server has used, all its threads."""
+    fields = Path(f"/proc/{PIDS[base]}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def load(base: str, connections: int, detections: int, seconds: float) -> dict[str, Any]:
     """One cell. Raises AssertionError when any batch was not taken."""
     host, port = base.removeprefix("http://").split(":")
     run = f"r{time.monotonic_ns() // 1_000_000 % 10**8}"
     command = [sys.executable, "-m", "tests.bench.ingest_load", host, port, str(connections), str(detections),
                str(seconds), run]  # fmt: skip
+    before = cpu_s(base)
     found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    found["cpu_us_per_batch"] = (cpu_s(base) - before) * 1_000_000 / found["answered"]
     assert found["error_count"] == 0, found["errors"]
     return found
 
@@ -145,7 +157,8 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['durability']:<7} {row['detections']:>5} det {row['connections']:>4} conns   "
         f"heldard {ours['batches_per_s']:>7.0f}/s p99 {ours['p99_ms']:>7.1f} ms, fanned out {ours['fanned_out']:>4.0%} "
         f"baseline {theirs['batches_per_s']:>6.0f}/s p99 {theirs['p99_ms']:>7.1f} ms   "
-        f"{row['rate_ratio']:>5.1f}x rate, {row['p99_ratio']:.3f}x p99"
+        f"{row['rate_ratio']:>5.1f}x rate, {row['p99_ratio']:.3f}x p99; "
+        f"CPU {ours['cpu_us_per_batch']:.0f} and {theirs['cpu_us_per_batch']:.0f} us"
     )
 
 

@@ -117,6 +117,7 @@ async def load(host: str, port: int, connections: int, detections: int, seconds:
     answered = sum(len(one.latencies) for one in open_ones)
     took_s = max(sent + took for one in open_ones for sent, took in one.latencies) - began - WARM_S
     return {
+        "answered": answered,
         "batches_per_s": len(counted) / took_s,
         "p50_ms": counted[len(counted) // 2] * 1000,
         "p99_ms": counted[min(len(counted) - 1, int(len(counted) * 0.99))] * 1000,
