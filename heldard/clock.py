@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999: an offset can carry a text that is within them out of what can be written again."""
+
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -73,4 +76,7 @@ def parse_rfc3339(text: str) -> int:
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
     # fromisoformat reads at most microseconds.
-    return to_ms(datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper())))
+    ms = to_ms(datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper())))
+    if not _FIRST_MS <= ms <= _LAST_MS:
+        raise ValueError(f"{text!r} is not within the years 1 to 9999 of UTC")
+    return ms

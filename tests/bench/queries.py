@@ -23,7 +23,7 @@ from heldard.db.names import Names
 from heldard.ingest.log import DetectionLog, label_mask
 from heldard.ingest.sources import Sources
 from tests.bench import baseline
-from tests.bench.ingest import furnish, heldard, load
+from tests.bench.ingest import heldard, load
 
 OUT = Path(".bench/queries.json")
 CAMERAS = 16
@@ -227,7 +227,6 @@ def growth(place: Path, sizes: list[int], seconds: float, rounds: int = 3) -> li
     for _ in range(rounds):
         for size in sizes:
             with heldard(place / f"ours-{size}", "full") as base:
-                furnish(base, True)
                 rates[size].append(load(base, 32, 10, seconds)["batches_per_s"])
     found = [{"detections": size, "batches_per_s": statistics.median(rates[size])} for size in sizes]
     for row in found:

@@ -65,6 +65,8 @@ async def counts(kernel: Kernel) -> dict[str, int]:
         ({"event": {"event_type": ""}}, 400, "bad_event_type", "1 to 64"),
         ({"event": {"event_type": "x" * 65}}, 400, "bad_event_type", "1 to 64"),
         ({"timestamp": "yesterday"}, 400, "bad_timestamp", "yesterday"),
+        ({"timestamp": "9999-12-31T23:59:59-23:59"}, 400, "bad_timestamp", "9999"),
+        ({"timestamp": "0001-01-01T00:00:00+23:59"}, 400, "bad_timestamp", "9999"),
         ({"timestamp": "2026-01-01T12:00:00"}, 400, "bad_timestamp", "offset"),
         ({"detections": [{}, {"bbox": [0, 0, 1]}]}, 400, "invalid_value", "detections[1].bbox"),
         ({"detections": [{"bbox": [0, 0, "x", 1]}]}, 422, "wrong_shape", "detections[0].bbox[2]"),
