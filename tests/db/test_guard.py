@@ -32,6 +32,7 @@ def guard(tmp_path: Path) -> Iterator[SqlGuard]:
         "SELECT a FROM mine",
         "INSERT INTO my_log VALUES (?)",
         "UPDATE mine SET a = :a WHERE b = :b",
+        "WITH seen AS (SELECT a FROM mine) SELECT a FROM seen",
         "DELETE FROM mine WHERE a IN (SELECT value FROM json_each(?))",
         "SELECT t.value FROM mine, json_tree(mine.a) t",
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 3) SELECT count(*) FROM n, mine",
@@ -46,7 +47,6 @@ def test_its_own_tables_and_json_are_open(guard: SqlGuard, sql: str) -> None:
     "sql",
     [
         "SELECT seq FROM events",
-        "WITH events AS (SELECT 1 AS seq) SELECT seq FROM events",
         "/* events AS ( */ SELECT seq FROM events",
         "SELECT * FROM my_view",
         "INSERT INTO mine SELECT seq, seq FROM events",
