@@ -11,7 +11,20 @@ from heldard.errors import InvalidError
 MAX_NAMES = 65_536
 """Distinct words one database may hold: labels are worker-supplied, and each word stays in memory."""
 
+CROWDED = MAX_NAMES // 2
+"""From so many words on, a start forgets those that nothing refers to any more."""
+
 MAX_NAME_LENGTH = 200
+
+_FORGET = """
+DELETE FROM names WHERE id NOT IN (
+  SELECT camera FROM sources UNION SELECT task_type FROM sources
+  UNION SELECT camera FROM channels UNION SELECT task_type FROM channels
+  UNION SELECT camera FROM outbox
+  UNION SELECT label FROM detections WHERE label IS NOT NULL
+  UNION SELECT camera FROM consumer_state UNION SELECT camera FROM consumer_lanes
+  UNION SELECT event_type FROM events UNION SELECT camera FROM events WHERE camera IS NOT NULL)
+"""
 
 
 class Names:
@@ -22,7 +35,14 @@ class Names:
         self._ids: dict[str, int] = {}
         self._texts: dict[int, str] = {}
 
-    async def load(self) -> None:
+    async def load(self, crowded: int = CROWDED) -> None:
+        """Only at the start, before anybody has a number: where there are many, unused words are forgotten first.
+
+        That reads every detection, a second or so for ten million.
+        """
+        row = await self._db.fetch_one("SELECT count(*) AS words FROM names")
+        if row is not None and row["words"] >= crowded:
+            await self._db.write(lambda connection: connection.execute(_FORGET).rowcount)
         for row in await self._db.fetch("SELECT id, text FROM names"):
             self._remember(row["id"], row["text"])
 
@@ -50,7 +70,8 @@ class Names:
         if len(self._ids) + len(wanted) > MAX_NAMES:
             raise InvalidError(
                 f"this box knows {len(self._ids)} distinct labels and types already (limit {MAX_NAMES}): "
-                "use a label for what a thing is, and attributes or track_id for which one it is",
+                "use a label for what a thing is, and attributes or track_id for which one it is; "
+                "a restart forgets words that nothing stored uses any more",
                 code="too_many_names",
             )
         for number, text in await self._db.write(lambda connection: _intern(connection, wanted)):
