@@ -136,7 +136,9 @@ async def test_a_slow_consumer_delays_neither_ticks_nor_batches_of_another(helda
     async with heldard_kernel(Plugin(slow, quick), settings=settings) as kernel:
         await send(kernel, 3)
         await until(lambda: quick.seqs == [1, 2, 3])
+        lane = kernel.app[keys.FANOUT].member("quick").lanes["gate"]
         for second in (1, 2, 3):
+            await until(lambda: lane.idle)
             kernel.app[keys.FANOUT].tick(START_MS + second * 1000)
             await until(lambda second=second: quick.ticks[-1:] == [("gate", START_MS + second * 1000)])  # type: ignore[misc]
         assert slow.ticks == []
