@@ -1,6 +1,6 @@
 """Queries and ingest over a log that has grown: 0, 1 and 10 million detections, beside upstream's table layout.
 
-python -m tests.bench.queries [--rows 10000000] [--baseline-rows 10000000] [--no-growth]
+python -m tests.bench.queries [--rows 10000000] [--baseline-rows 1000000] [--no-growth]
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def growth(place: Path, sizes: list[int], seconds: float, rounds: int = 3) -> li
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Queries and ingest over a large log")
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--baseline-rows", type=int, default=10_000_000)
+    parser.add_argument("--baseline-rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--no-growth", action="store_true")
     given = parser.parse_args(arguments)
