@@ -49,6 +49,10 @@ def to_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
+_FIRST_MS = to_ms(datetime.min.replace(tzinfo=UTC))
+_LAST_MS = to_ms(datetime.max.replace(tzinfo=UTC))
+
+
 def from_ms(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
 
@@ -70,7 +74,7 @@ def _text(ms: int) -> str:
 def parse_rfc3339(text: str) -> int:
     """Milliseconds of an RFC 3339 time with an offset or `Z`; surrounding blanks are allowed.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for moments that UTC cannot write because their year there is 0 or 10000.
     """
     text = text.strip()
     if _RFC3339.fullmatch(text) is None:

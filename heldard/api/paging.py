@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from heldard.clock import parse_rfc3339
 from heldard.errors import InvalidError
 
 NEXT_CURSOR = "X-Next-Cursor"
+
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
+"""A number of a cursor: times before 1970 are negative, and what is longer than this would not fit the database."""
 
 
 def page_cursor(*numbers: int) -> str:
@@ -15,7 +20,7 @@ def page_cursor(*numbers: int) -> str:
 def read_cursor(text: str, parts: int) -> list[int]:
     """The numbers of a cursor. Raises InvalidError for anything this API did not hand out."""
     pieces = text.split(".")
-    if len(pieces) != parts or not all(piece.isascii() and piece.isdigit() and len(piece) <= 18 for piece in pieces):
+    if len(pieces) != parts or not all(_NUMBER.fullmatch(piece) for piece in pieces):
         raise InvalidError(f"cursor {text[:60]!r} is not one this API gave out", code="bad_cursor")
     return [int(piece) for piece in pieces]
 
