@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -42,9 +43,28 @@ class EvidenceStore:
                 os.utime(path)  # young again, so that retention does not take it for one whose commit never came
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                file.write(frame.jpeg)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            _write_whole(path, frame.jpeg)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Under a name of its own until it is on the disk: several consumers may keep the same frame at the same time."""
+    part = path.with_suffix(f".{threading.get_native_id()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the name survives power loss as the content does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
