@@ -103,6 +103,7 @@ class Ingest:
         self.check_room()
         checked = self._check(post, binding)
         await self._intern(checked)
+        self._cameras.get(binding.camera_id)  # it may have been deleted meanwhile, and must not get lanes again
         return self._submit(checked)
 
     # --- checking ---------------------------------------------------------------------------------------------------

@@ -405,3 +405,22 @@ async def test_a_request_that_is_given_up_is_still_stored_and_delivered(heldard_
         await kernel.drain()
         assert fanout._in_flight["gate"] == 0
         assert [batch.frame_id for batch in plugin.consumer.batches] == [None, "w:f9"]
+
+
+async def test_a_camera_deleted_while_its_batch_waits_for_names_gets_no_lane_again(heldard_kernel: MakeKernel) -> None:
+    plugin = KeeperPlugin()
+    async with heldard_kernel(plugin) as kernel:
+        await kernel.add_camera()
+        names = kernel.app[keys.INGEST]._names
+        real = names.intern
+
+        async def intern(words: Any) -> None:
+            await real(words)
+            if "never_seen_before" in words:
+                assert (await kernel.request("DELETE", "/api/v1/cameras/gate")).status == 204
+
+        names.intern = intern  # type: ignore[method-assign]
+        reply = await kernel.post(post("gate", detection(label="never_seen_before")))
+        assert (reply.status, reply.body["code"]) == (404, "camera_not_found")
+        assert kernel.app[keys.FANOUT].member("keeper").lanes == {}
+        assert await kernel.rows("SELECT seq FROM outbox") == []
