@@ -104,7 +104,9 @@ class Supervisor:
             try:
                 await run()
                 handle.last_error = "it returned"
-            except Exception as error:  # noqa: BLE001 - a service's failure is its own; it is logged and restarted
+            except (Exception, asyncio.CancelledError) as error:  # a service's failure is its own: logged and restarted
+                if _is_stopped(error):
+                    raise
                 handle.last_error = f"{type(error).__name__}: {error}"
                 self._log.warning("service_failed", service=handle.name, error=handle.last_error, exc_info=True)
             if self._clock.monotonic() - began > HEALTHY_AFTER_S:
@@ -118,6 +120,12 @@ class Supervisor:
         self._errands.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("errand_failed", errand=task.get_name(), exc_info=error)
+
+
+def _is_stopped(error: BaseException) -> bool:
+    """Whether the running service is being stopped, not something that it awaits: that is only its failure."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 async def _as_coroutine(run: Awaitable[Any]) -> Any:
