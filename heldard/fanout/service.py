@@ -35,6 +35,9 @@ from heldard.supervisor import Supervisor
 T = TypeVar("T")
 
 TICK_S = 1.0
+STANDSTILL_MS = 60_000
+"""How long a camera's time may wait for a clock that was set back."""
+
 MARK_S = 0.1
 SWEEP_S = 15.0
 SWEEP_PAUSE_S = 0.5
@@ -548,12 +551,19 @@ class Fanout:
         A lane that is behind keeps no other from its ticks: what it has yet to read is older, and its own.
         """
         for camera_id in {camera for member in self._members.values() for camera in member.lanes}:
-            if self._in_flight.get(camera_id) or self._at.get(camera_id, 0) >= now_ms:
+            at_ms = self._next_tick(camera_id, now_ms)
+            if self._in_flight.get(camera_id) or self._at.get(camera_id, 0) >= at_ms:
                 continue
-            self._at[camera_id] = now_ms
+            self._at[camera_id] = at_ms
             for member in self._members.values():
                 if not member.held and (lane := member.lanes.get(camera_id)) is not None:
-                    lane.tick(now_ms)
+                    lane.tick(at_ms)
+
+    def _next_tick(self, camera_id: str, now_ms: int) -> int:
+        """Now; or, where the clock was set back by so much that a camera's time would stand still for long, a tick
+        after that time, so that whoever stays, leaves or waits is still seen to."""
+        at_ms = self._at.get(camera_id, 0)
+        return at_ms + int(TICK_S * 1000) if at_ms - now_ms > STANDSTILL_MS else now_ms
 
     # --- for plugins and operators ----------------------------------------------------------------------------------
 

@@ -580,13 +580,29 @@ async def test_time_does_not_run_backwards_when_the_wall_clock_does(heldard_kern
     one = consumer("one")
     async with heldard_kernel(Plugin(one)) as kernel:
         await send(kernel, 1)
-        kernel.clock.set_wall(START_MS - 3_600_000)
+        kernel.clock.set_wall(START_MS - 30_000)
         await send(kernel, 1)
         await kernel.advance(5)
         await kernel.restart()
         await send(kernel, 1)
         await kernel.drain()
         assert [batch.at_ms for batch in one.seen] == [START_MS] * 3
+
+
+async def test_time_goes_on_for_whoever_waits_when_the_wall_clock_was_set_back_by_years(
+    heldard_kernel: MakeKernel,
+) -> None:
+    one = consumer("one")
+    async with heldard_kernel(Plugin(one)) as kernel:
+        await send(kernel, 1)
+        kernel.clock.set_wall(START_MS - 10 * 365 * 24 * 3_600_000)
+        await kernel.advance(20)
+        await send(kernel, 1)
+        await kernel.advance(20)
+        ticks = [now_ms for _, now_ms in one.ticks]
+        assert 38 <= len(ticks) <= 41
+        assert all(999 <= later - earlier <= 1001 for earlier, later in itertools.pairwise(ticks))
+        assert START_MS + 18_000 <= one.seen[-1].at_ms <= START_MS + 21_000
 
 
 # --- cameras and errands ----------------------------------------------------------------------------------------------
