@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 
 import structlog
@@ -55,9 +56,16 @@ async def serve(settings: Settings, read: Callable[[], Settings] | None = None) 
 async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     notifier = Notifier(os.environ)
     found = discover(settings.plugins.disabled)
-    upgrade.prepare(settings.data_dir, found, SystemClock())
-    stop = _stop_on_signals()
-    app = await build(settings, found=found)
+    try:
+        upgrade.prepare(settings.data_dir, found, SystemClock())
+        stop = _stop_on_signals()
+        app = await build(settings, found=found)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(
+            f"the data in {settings.data_dir} cannot be used: {error}. Look with `heldard doctor`; a damaged database "
+            "is replaced with `heldard restore`",
+            code="data_unusable",
+        ) from error
     runner = Runner(app, access_log=None, shutdown_timeout=HANDLERS_S, handle_signals=False)
     await runner.setup()
     try:
