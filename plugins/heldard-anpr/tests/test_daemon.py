@@ -769,3 +769,21 @@ async def test_retention_differs_by_status(heldard_kernel: Make) -> None:
         assert {row["visit_id"] for row in await kernel.rows("SELECT visit_id FROM anpr_reads")} == {
             row["id"] for row in await kernel.rows("SELECT id FROM anpr_visits")
         }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v1/anpr/groups", {"name": "staff", "max_stay_s": 2**63}),
+        ("PUT", "/api/v1/entry/gate/policies/gate", {"output_port": 2**63}),
+        ("POST", "/api/v1/passes", {"visitor_name": "one", "valid_from": "9999-12-31T23:59:59-23:59"}),
+    ],
+)
+async def test_numbers_and_times_that_no_column_holds_are_refused(
+    heldard_kernel: Make, method: str, path: str, body: dict[str, Any]
+) -> None:
+    async with heldard_kernel("anpr") as kernel:
+        await kernel.add_camera("gate")
+        reply = await kernel.request(method, path, body)
+        assert reply.status == 400, reply.body
+        assert list(body)[-1] in reply.body["error"]

@@ -40,7 +40,7 @@ class PolicyPut(msgspec.Struct, frozen=True):
     openings within a minute."""
 
     enabled: bool | None = None
-    output_port: Annotated[int, Meta(ge=1)] | None = None
+    output_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     pulse_ms: Annotated[int, Meta(ge=100, le=30_000)] | None = None
     directions: Annotated[list[Direction], Meta(min_length=1)] | None = None
     allow_vip: bool | None = None

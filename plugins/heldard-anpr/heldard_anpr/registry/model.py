@@ -12,6 +12,9 @@ PassStatus = Literal["active", "checked_in", "checked_out", "expired", "revoked"
 WatchKind = Literal["block", "vip", "alert"]
 WatchSeverity = Literal["warning", "info", "critical"]
 Text = Annotated[str, Meta(max_length=500)]
+
+MOST_STAY_S = 366 * 24 * 3600
+"""The longest time inside that a group can be held to."""
 Maybe = Text | None | UnsetType
 
 
@@ -177,10 +180,10 @@ class GroupCreate(msgspec.Struct, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     schedule: Annotated[list[Window], Meta(max_length=50)] = []
-    max_stay_s: Annotated[int, Meta(ge=60)] | None = None
+    max_stay_s: Annotated[int, Meta(ge=60, le=MOST_STAY_S)] | None = None
 
 
 class GroupPatch(msgspec.Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     schedule: Annotated[list[Window], Meta(max_length=50)] | UnsetType = UNSET
-    max_stay_s: Annotated[int, Meta(ge=60)] | UnsetType | None = UNSET
+    max_stay_s: Annotated[int, Meta(ge=60, le=MOST_STAY_S)] | UnsetType | None = UNSET
