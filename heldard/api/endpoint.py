@@ -209,7 +209,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                 chunks.append(chunk)
     except TimeoutError:
         raise SlowError(f"the body did not arrive within {BODY_S:g} s: send less at once") from None
-    except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError) as error:
+    except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
         request.content.feed_eof()  # else aiohttp reads on, to skip the rest, and drops our answer when that fails
         raise InvalidError(f"the body could not be read: {error}", code="bad_body") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

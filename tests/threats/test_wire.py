@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from heldard import keys
 from heldard.api import endpoint
 from heldard.api.wire import Runner
 from heldard.testing import Kernel
@@ -135,3 +136,20 @@ async def test_a_decompression_bomb_ends_at_the_limit(heldard_kernel: Any, encod
         )
         status, body = error_of(await talk(port, head.encode() + raw))
         assert (status, body["code"]) in ((413, "too_large"), (400, "bad_body"))
+
+
+async def test_a_client_that_goes_away_within_its_body_is_no_failure_of_ours(heldard_kernel: Any, capsys: Any) -> None:
+    async with heldard_kernel() as kernel, edge(kernel) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /api/v1/ai/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        refused = kernel.app[keys.METER].refused
+        async with asyncio.timeout(5):
+            while not refused["bad_body"]:
+                await asyncio.sleep(0.01)
+    assert "request_failed" not in capsys.readouterr().out
