@@ -127,7 +127,8 @@ class Leases:
         kept = {lease.task_id for lease in put}
         drop = [held for held in self._holdings(worker) if held not in kept]
         await self._store.change(put, drop)
-        for task_id in drop:
+        deleted = [task_id for task_id in self._leases if self._tasks.find(task_id) is None]
+        for task_id in (*drop, *deleted):
             self._leases.pop(task_id, None)
         self._leases.update((lease.task_id, lease) for lease in put)
         return lease_id, expires_ms, tasks
