@@ -12,6 +12,7 @@ from heldard.clock import Clock
 from heldard.db import migrations
 from heldard.db.readers import Readers
 from heldard.db.writer import QUEUE_LIMIT, Writer
+from heldard.errors import StoreError
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ class Database:
         self.path = path
         self._clock = clock
         self._durability = durability
-        self.writer = Writer(self.connect, queue_limit)
+        self._file: tuple[int, int] | None = None
+        self.writer = Writer(self.connect, queue_limit, self._check_file)
         self.readers = Readers(self.connect_reader)
 
     def connect(self) -> sqlite3.Connection:
@@ -59,8 +61,27 @@ class Database:
     async def open(self) -> None:
         """Create or upgrade the kernel's tables, then start the writer and the readers."""
         await self.migrate("heldard", migrations.find("heldard.db"))
+        self._file = self._identity()
         self.writer.start()
         await self.readers.open()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file the path names now; None when it names none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """Raises StoreError when the file that is open is not the one at the path: SQLite would go on to write into it,
+        and what was acknowledged would be gone when the last process closes it."""
+        if self._identity() != self._file:
+            raise StoreError(
+                f"{self.path} was removed or replaced while it was open: nothing was written; put it back, or restart "
+                "heldard to go on with what is there now",
+                code="store_replaced",
+            )
 
     async def migrate(self, owner: str, wanted: list[migrations.Migration]) -> None:
         await asyncio.to_thread(self._migrate, owner, wanted)

@@ -42,8 +42,13 @@ class WriterFigures:
 class Writer:
     """Owns the writing connection. `start` and `close` are called once each, `submit` from the event loop only."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], queue_limit: int = QUEUE_LIMIT,
+        check_file: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """check_file: called before each commit; raises when what is written would be lost."""
         self._connect = connect
+        self._check_file = check_file
         self._queue_limit = queue_limit
         self._queue: deque[tuple[Unit, Told]] = deque()
         self._wake = threading.Condition()
@@ -122,8 +127,11 @@ class Writer:
     def _commit(self, group: list[tuple[Unit, Told]]) -> list[Outcome]:
         """One group, on a connection that is opened when there is none and dropped when it is broken."""
         try:
+            self._check_file()
             self._connection = self._connection or self._connect()
             outcomes = commit_group(self._connection, [unit for unit, _ in group])
+        except StoreError as error:
+            return [Outcome(error=error)] * len(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             failure = StoreError(f"the database cannot be opened or used ({error}): nothing was written")
             failure.__cause__ = error
