@@ -135,9 +135,9 @@ class OutgoingSettings(Section, frozen=True, kw_only=True):
         int, Meta(ge=0, le=3600, description="Of alike events by workers, one in so many seconds is sent; 0: all.")
     ] = 10
     max_stream_clients: Annotated[int, Meta(ge=0, le=1000, description="Live event streams at once.")] = 32
-    heartbeat_s: Annotated[
-        float, Meta(gt=0, le=300, description="A silent stream says this often that it lives.")
-    ] = 15.0
+    heartbeat_s: Annotated[float, Meta(gt=0, le=300, description="A silent stream says this often that it lives.")] = (
+        15.0
+    )
 
 
 class RetentionSettings(Section, frozen=True, kw_only=True):

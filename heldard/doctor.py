@@ -94,9 +94,7 @@ def look_at_data(settings: Settings) -> Iterator[Finding]:
         yield Finding("warn", "data", f"{data_dir} is not there", "it is made at the first start; is the path meant?")
         return
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        yield Finding(
-            "bad", "data", f"{data_dir} cannot be written by this user", "run as the daemon's user"
-        )
+        yield Finding("bad", "data", f"{data_dir} cannot be written by this user", "run as the daemon's user")
     yield look_at_disk(settings)
     yield look_at_key(data_dir)
     database = data_dir / DATABASE

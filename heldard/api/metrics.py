@@ -11,7 +11,7 @@ from heldard import __version__, keys
 from heldard.api.endpoint import route
 from heldard.api.health import STARTED_MS, open_files, resident_bytes
 from heldard.clock import parse_rfc3339
-from heldard.fanout.service import Member
+from heldard.fanout.member import Member
 from heldard.metrics import Exposition
 from heldard.outgoing.routes import WEBHOOKS
 from heldard.sampler import routes as sampler_routes

@@ -20,7 +20,8 @@ from heldard.fanout.drive import ConsumerRestartedError, ConsumeTimeoutError, Lo
 from heldard.plugin import Batch, Effects
 
 if TYPE_CHECKING:
-    from heldard.fanout.service import Member, Pending
+    from heldard.fanout.member import Member
+    from heldard.fanout.service import Pending
 
 CHUNK = 32
 """Batches driven before one commit, while all goes well."""
