@@ -256,7 +256,8 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
     chosen = settings.plugins
     installed = discover(chosen.disabled, data_dir=settings.data_dir) if found is None else found
     everything = Plugins(installed, chosen.order)
-    check_plugin_sections(settings, [plugin.name for plugin in everything.all])
+    for name in check_plugin_sections(settings, [plugin.name for plugin in everything.all]):
+        log.warning("plugin_settings_unused", section=f"plugins.{name}", note="no such plugin is installed")
     app[keys.PLUGINS] = everything
     app[CONTEXTS] = {}
     app[keys.FANOUT].decide_severity = everything.decide_severity

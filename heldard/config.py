@@ -242,14 +242,19 @@ def settle(tree: dict[str, Any]) -> Settings:
         raise ConfigError(f"{where.rstrip('`').removeprefix('$.') or 'settings'}: {message}") from None
 
 
-def check_plugin_sections(settings: Settings, plugins: Iterable[str]) -> None:
-    """Raises ConfigError for a `[plugins.<name>]` that no plugin found here reads."""
+def check_plugin_sections(settings: Settings, plugins: Iterable[str]) -> list[str]:
+    """The `[plugins.<name>]` of plugins that are not installed: what an uninstalled one left behind is no error.
+
+    Raises ConfigError for one that looks like a misspelt name, and with `plugins.strict` for any.
+    """
     names = sorted(plugins)
-    for name in settings.plugins.sections:
-        if name not in names:
-            near = difflib.get_close_matches(name, [*names, "strict", "disabled", "order"], 1)
-            hint = f": did you mean plugins.{near[0]}?" if near else f"; installed are: {', '.join(names) or 'none'}"
+    unused = [name for name in settings.plugins.sections if name not in names]
+    for name in unused:
+        near = difflib.get_close_matches(name, [*names, "strict", "disabled", "order"], 1)
+        hint = f": did you mean plugins.{near[0]}?" if near else f"; installed are: {', '.join(names) or 'none'}"
+        if near or settings.plugins.strict:
             raise ConfigError(f"[plugins.{name}]: no such plugin is installed{hint}", code="unknown_setting")
+    return unused
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -112,7 +112,14 @@ def test_a_section_of_a_plugin_that_is_not_installed_names_the_nearest() -> None
     settings = load(None, {}, {"plugins": {"zoens": {"a": 1}}})
     with pytest.raises(ConfigError, match=r"plugins.zoens.*did you mean plugins.zones"):
         check_plugin_sections(settings, ["anpr", "zones"])
-    check_plugin_sections(load(None, {}, {"plugins": {"zones": {"a": 1}}}), ["anpr", "zones"])
+    assert check_plugin_sections(load(None, {}, {"plugins": {"zones": {"a": 1}}}), ["anpr", "zones"]) == []
+
+
+def test_what_an_uninstalled_plugin_left_in_the_file_stops_nothing_unless_strict() -> None:
+    left = {"people_counter": {"a": 1}}
+    assert check_plugin_sections(load(None, {}, {"plugins": left}), ["anpr", "zones"]) == ["people_counter"]
+    with pytest.raises(ConfigError, match=r"no such plugin is installed; installed are: anpr, zones"):
+        check_plugin_sections(load(None, {}, {"plugins": {**left, "strict": True}}), ["anpr", "zones"])
 
 
 def test_merge_leaves_the_other_keys_of_a_table() -> None:
