@@ -14,12 +14,10 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-import heldard
 from heldard.sampler.decoder import Job, Seen
 from heldard.sampler.ffmpeg import FILE_FORMATS, PROTOCOLS
 from heldard.sampler.model import Size
@@ -27,9 +25,9 @@ from heldard.sampler.process import Child, Exit, Running, Sink
 
 log = structlog.get_logger(__name__)
 
-_ROOT = str(Path(heldard.__file__).parent.parent)
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]);from heldard.sampler.pyav_zygote import serve; serve(int(sys.argv[2]))"
+    "import sys; sys.path[:] = sys.argv[1].split(':');"
+    "from heldard.sampler.pyav_zygote import serve; serve(int(sys.argv[2]))"
 )
 
 
@@ -71,7 +69,14 @@ class Zygote:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 ours.setblocking(False)
                 with theirs:
-                    command = [sys.executable, "-I", "-c", _START, _ROOT, str(theirs.fileno())]
+                    command = [
+                        sys.executable,
+                        "-I",
+                        "-c",
+                        _START,
+                        ":".join(filter(None, sys.path)),
+                        str(theirs.fileno()),
+                    ]
                     self._process = await Child.start(
                         command, owner=self._owner, stdout=_ignore, stderr=self._said, pass_fds=(theirs.fileno(),)
                     )

@@ -105,6 +105,7 @@ ANPR = {
     "POST /api/v1/watchlist": ("registry:manage", "box"),
     "PATCH /api/v1/watchlist/{id}": ("registry:manage", "box"),
     "DELETE /api/v1/watchlist/{id}": ("registry:manage", "box"),
+    "GET /api/v1/anpr/figures": ("events:read", "filtered"),
     "GET /api/v1/anpr/groups": ("identity:read", "filtered"),
     "POST /api/v1/anpr/groups": ("registry:manage", "box"),
     "PATCH /api/v1/anpr/groups/{id}": ("registry:manage", "box"),
