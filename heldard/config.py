@@ -1,7 +1,8 @@
 """One tree of structs declares every setting: type, default, range and a sentence.
 
 The commented sample file, the reference page and the JSON schema are made from it. Values come from the file, then from
-the environment (`HELDARD_<SECTION>__<KEY>`), then from the command line.
+the environment (`HELDARD_<SECTION>__<KEY>`), then from systemd credentials (`heldard.<section>.<key>`), then from the
+command line.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from heldard import credentials
 from heldard.errors import ConfigError
 from heldard.sampler.settings import SamplerSettings
 
@@ -208,7 +210,7 @@ class Settings(Section, frozen=True, kw_only=True):
 
 
 Layers = list[tuple[str, dict[str, Any]]]
-"""Where values come from, weakest first: `file`, `env`, `command line`, each with its tree of tables."""
+"""Where values come from, weakest first: `file`, `env`, `credential`, `command line`, each with its tree of tables."""
 
 
 def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -219,7 +221,8 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
 def layers(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Layers:
     """What each source says, still unchecked. Raises ConfigError for a file that cannot be read."""
     found: Layers = [("file", _read(path))] if path is not None else []
-    return [*found, ("env", from_environment(environment)), ("command line", dict(overrides or {}))]
+    found += [("env", from_environment(environment)), ("credential", from_credentials(environment))]
+    return [*found, ("command line", dict(overrides or {}))]
 
 
 def merged(found: Layers) -> dict[str, Any]:
@@ -271,11 +274,23 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
     Settings that are texts take the value as it is; others, and all of plugins, are read as TOML where it is TOML.
     """
+    return _tree(
+        (name, tuple(name.removeprefix(PREFIX).lower().split("__")), text)
+        for name, text in sorted(environment.items())
+        if name.startswith(PREFIX) and "__" in name and text
+    )
+
+
+def from_credentials(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The credential `heldard.plugins.gate.password` as `{"plugins": {"gate": {"password": ...}}}`; read as variables
+    are. Raises ConfigError for one that cannot be read."""
+    return _tree(credentials.settings(environment))
+
+
+def _tree(given: Iterable[tuple[str, tuple[str, ...], str]]) -> dict[str, Any]:
+    """Texts and their places as a tree of tables."""
     tree: dict[str, Any] = {}
-    for name, text in sorted(environment.items()):
-        if not name.startswith(PREFIX) or "__" not in name or not text:
-            continue
-        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+    for name, (*sections, key), text in given:
         table = tree
         for section in sections:
             table = table.setdefault(section, {})

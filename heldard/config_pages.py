@@ -131,7 +131,8 @@ def sample(sections: Sequence[Section]) -> str:
 _SAMPLE_HEAD = f"""\
 # Settings of heldard. Made by `heldard config sample`; every line that is commented out shows the default.
 # Each setting can also be given as {PREFIX}<SECTION>__<KEY>, such as {PREFIX}SERVER__PORT=8080, which wins over this
-# file; the command line wins over both. `heldard config check` reads this file as the daemon would."""
+# file, or as a systemd credential named heldard.<section>.<key>, which wins over both; the command line wins over all.
+# `heldard config check` reads this file as the daemon would."""
 
 
 def _purpose(section: Section) -> list[str]:
@@ -174,10 +175,11 @@ _PAGE_HEAD = f"""\
 Made from the settings structs by `heldard pages settings`; do not edit.
 
 Values come from the TOML file given with `--config`, then from the environment
-(`{PREFIX}<SECTION>__<KEY>`), then from the command line; the later wins. An unknown setting is an error that names the
-nearest known one. In the environment an empty value counts as unset; texts are taken as they are, everything else is
-read as TOML. *Live* settings change when the daemon gets SIGHUP; the others wait for a restart. A plugin's settings
-are in `[plugins.<name>]`, described on the plugin's own page; `heldard config sample` shows those of installed ones."""
+(`{PREFIX}<SECTION>__<KEY>`), then from systemd credentials (`heldard.<section>.<key>`, for the secrets of plugins),
+then from the command line; the later wins. An unknown setting is an error that names the nearest known one. In the
+environment and in credentials an empty value counts as unset; texts are taken as they are, everything else is read as
+TOML. *Live* settings change when the daemon gets SIGHUP; the others wait for a restart. A plugin's settings are in
+`[plugins.<name>]`, described on the plugin's own page; `heldard config sample` shows those of installed ones."""
 
 
 def _facts(setting: Setting) -> str:
@@ -213,7 +215,10 @@ class Value:
 
 
 def values(settings: Settings, found: Layers, plugins: Mapping[str, Any]) -> list[Value]:
-    """Every setting in force with its source; secrets masked. `plugins`: decoded settings by plugin."""
+    """Every setting in force with its source; secrets, and whatever is given as a credential, masked.
+
+    plugins: decoded settings by plugin.
+    """
     shown: list[Value] = []
     sections = [(name, getattr(settings, name)) for name, _ in kernel_sections()]
     sections += [(f"plugins.{name}", struct) for name, struct in sorted(plugins.items()) if struct is not None]
@@ -221,7 +226,8 @@ def values(settings: Settings, found: Layers, plugins: Mapping[str, Any]) -> lis
         for setting in settings_of((name, type(struct))):
             value = msgspec.structs.asdict(struct)[_attribute(type(struct), setting.name)]
             dotted = f"{name}.{setting.name}"
-            shown.append(Value(dotted, mask(setting.name, value), source_of(dotted, found)))
+            source = source_of(dotted, found)
+            shown.append(Value(dotted, MASK if source == "credential" else mask(setting.name, value), source))
     return shown
 
 

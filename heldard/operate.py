@@ -40,9 +40,12 @@ def config_check(config_file: Path | None, data_dir: Path | None) -> None:
 @config.command("show")
 @config_options
 def config_show(config_file: Path | None, data_dir: Path | None) -> None:
-    """Every setting in force and where it comes from: default, file, env or command line."""
+    """Every setting in force and where it comes from: default, file, env, credential or command line.
+
+    The other secrets that systemd hands over follow, masked.
+    """
     from heldard import config as settings_module
-    from heldard import config_pages
+    from heldard import config_pages, credentials
 
     overrides = {} if data_dir is None else {"store": {"data_dir": str(data_dir)}}
     found = settings_module.layers(config_file, os.environ, overrides)
@@ -50,6 +53,8 @@ def config_show(config_file: Path | None, data_dir: Path | None) -> None:
     for value in config_pages.values(settings, found, _plugins(settings)[0]):
         text = "unset" if value.value is None else config_pages.toml(value.value)
         click.echo(f"{value.name} = {text}  # {value.source}")
+    for name in credentials.given(os.environ):
+        click.echo(f"{name} = {config_pages.toml(config_pages.MASK)}  # credential")
 
 
 @config.command("schema")

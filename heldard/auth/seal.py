@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from heldard import credentials
 from heldard.errors import ConfigError, HeldardError
 
 _MARK = "enc:v1:"
@@ -60,21 +61,13 @@ class Seal:
 
 def load_key(data_dir: Path, environment: Mapping[str, str]) -> bytes:
     """The key of this box, made when there is none yet."""
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and _is_there(given := Path(credentials, "secret-key")):
-        return _decode(_read(given), given)
+    given = credentials.read(credentials.FOR_SEAL, environment)
+    if given is not None:
+        return _decode(given.encode(), f"the credential {credentials.FOR_SEAL}")
     path = data_dir / "secret.key"
     if not path.exists():
         _make(path)
-    return _decode(_read(path), path)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether there is such a file, readable or not: one that cannot be read must not be taken for none."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return True
+    return _decode(_read(path), str(path))
 
 
 def _read(path: Path) -> bytes:
@@ -103,8 +96,8 @@ def _make(path: Path) -> None:
     part.unlink(missing_ok=True)
 
 
-def _decode(raw: bytes, path: Path) -> bytes:
+def _decode(raw: bytes, where: str) -> bytes:
     try:
         return base64.b64decode(raw.strip(), validate=True)
     except ValueError:
-        raise ConfigError(f"{path} is not the base64 of {KEY_BYTES} bytes") from None
+        raise ConfigError(f"{where} is not the base64 of {KEY_BYTES} bytes") from None

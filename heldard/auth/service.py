@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
-from heldard import ids
+from heldard import credentials, ids
 from heldard.auth import capabilities
 from heldard.auth.guard import Person
 from heldard.auth.model import ApiKey, KeyCreate, KeyPatch, Session, User, UserCreate, UserPatch
@@ -57,14 +57,19 @@ class Access:
         self._keys: dict[str, ApiKey] = {}
 
     async def load(self, environment: Mapping[str, str] | None = None) -> None:
-        """Read everything; where auth is on and there is nobody yet, make the administrator the environment names."""
+        """Read everything; where auth is on and there is nobody yet, make the administrator that is named.
+
+        Named by `HELDARD_BOOTSTRAP_ADMIN_USER` (`admin` when unset); the password is the credential
+        `bootstrap-admin-password`, or else `HELDARD_BOOTSTRAP_ADMIN_PASSWORD`.
+        """
         await self._reload()
         if not self._settings.enabled or self._users:
             return
         environment = environment or {}
-        name, password = (environment.get(f"HELDARD_BOOTSTRAP_ADMIN_{part}") for part in ("USER", "PASSWORD"))
-        if name and password:
-            await self._bootstrap(name, password)
+        password = credentials.read(credentials.FOR_ADMIN, environment)
+        password = password or environment.get("HELDARD_BOOTSTRAP_ADMIN_PASSWORD")
+        if password:
+            await self._bootstrap(environment.get("HELDARD_BOOTSTRAP_ADMIN_USER") or "admin", password)
         elif not self._keys:
             log.warning("nobody_can_sign_in", advice="add somebody: heldard users add NAME --role admin")
 
@@ -72,7 +77,9 @@ class Access:
         try:
             body = msgspec.convert({"username": name, "password": password, "role": "admin"}, UserCreate)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"HELDARD_BOOTSTRAP_ADMIN_USER or _PASSWORD cannot be used: {error}") from None
+            raise ConfigError(
+                f"HELDARD_BOOTSTRAP_ADMIN_USER, or the password given for it, cannot be used: {error}"
+            ) from None
         await self.add_user(body)
         log.info("administrator_made", username=name)
 

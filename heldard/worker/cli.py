@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import click
 
+from heldard import credentials
 from heldard.worker.detector import available
 
 _HELP = """Run detectors on a kernel's cameras.
@@ -21,8 +23,9 @@ Examples:
   heldard worker --task-types anpr                       only read plates
   heldard worker --detectors                             what this installation can detect
 
-Every option is also read from the environment: HELDARD_WORKER_API, HELDARD_WORKER_API_KEY and so on. SIGTERM and
-Ctrl-C let the frames under way be posted, give the lease back and end with status 0.
+Every option is also read from the environment: HELDARD_WORKER_API, HELDARD_WORKER_API_KEY and so on; the key also
+from the systemd credential worker-api-key. SIGTERM and Ctrl-C let the frames under way be posted, give the lease back
+and end with status 0.
 """
 
 
@@ -98,10 +101,11 @@ def worker(
         )
     if not api.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--api")
+    key = api_key.strip() or credentials.read(credentials.FOR_WORKER, os.environ) or ""
     from heldard.worker.process import run
 
     run(
         poll_interval_s=poll_interval, backoff=(backoff_base, backoff_cap),
-        api=api, api_key=api_key.strip(), worker_id=worker_id, task_types=wanted, lease_ttl_s=lease_ttl,
+        api=api, api_key=key, worker_id=worker_id, task_types=wanted, lease_ttl_s=lease_ttl,
         timeout_s=http_timeout, give_up_s=give_up,
     )  # fmt: skip

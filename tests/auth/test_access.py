@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -316,6 +317,16 @@ async def test_the_first_administrator_comes_from_the_environment_once(heldard_k
         monkeypatch.setenv("HELDARD_BOOTSTRAP_ADMIN_USER", "other")
         await kernel.restart()
         assert (await login(kernel, "other")).status == 401
+
+
+async def test_the_first_administrators_password_may_be_a_credential(
+    heldard_kernel: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "bootstrap-admin-password").write_text("correct horse\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("HELDARD_BOOTSTRAP_ADMIN_PASSWORD", "not this one")
+    async with heldard_kernel(settings=ON) as kernel:
+        assert (await login(kernel, "admin")).body["user"]["role"] == "admin"
 
 
 async def test_a_bad_first_administrator_stops_the_start(heldard_kernel: Any, monkeypatch: Any) -> None:

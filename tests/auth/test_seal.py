@@ -39,8 +39,7 @@ def test_a_key_that_cannot_be_read_is_an_error_and_not_replaced(
     def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
         load_key(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
 

@@ -14,7 +14,7 @@ fi
 out=$2 installed=$3 prefix=$4 path=$5 media=$6
 ip link set lo up
 mount -t tmpfs tmpfs /mnt
-mkdir -p /mnt/units/heldard.service.d /mnt/etc /mnt/work /mnt/out /mnt/python /mnt/media
+mkdir -p /mnt/units/heldard.service.d /mnt/units/heldard-worker@.service.d /mnt/etc /mnt/work /mnt/out /mnt/python /mnt/media
 mount --bind "$out" /mnt/out
 mount --bind "$prefix" /mnt/python
 mount --bind "$media" /mnt/media
@@ -32,18 +32,30 @@ done
 cp /lib/systemd/system/shutdown.target /mnt/units/
 printf '[Unit]\nDescription=test\nWants=heldard.service\n' > /mnt/units/test.target
 cp "$installed"/etc/systemd/system/*.service /mnt/units/
-# The tree under test in place of an installation. The key comes from the data directory: handing credentials over takes
-# mounts that a nested systemd is not always allowed.
+# The tree under test in place of an installation.
 cat > /mnt/units/heldard.service.d/test.conf <<END
 [Service]
 ExecStart=
 ExecStart=/mnt/python/bin/python3 -m heldard serve --config /etc/heldard/heldard.toml --data-dir \${STATE_DIRECTORY}
 Environment=PYTHONHOME=/mnt/python PYTHONPATH=${bound#:} PYTHONDONTWRITEBYTECODE=1
 Environment=HELDARD_SAMPLER__MEDIA_DIR=/mnt/media
-LoadCredential=
 StandardError=append:/mnt/out/daemon.log
 WatchdogSec=4
 END
+cat > /mnt/units/heldard-worker@.service.d/test.conf <<END
+[Service]
+ExecStart=
+ExecStart=/mnt/python/bin/python3 -m heldard worker
+Environment=PYTHONHOME=/mnt/python PYTHONPATH=${bound#:} PYTHONDONTWRITEBYTECODE=1
+StandardError=append:/mnt/out/worker.log
+END
+cat > /mnt/heldard <<END
+#!/bin/sh
+# The command line, with what the unit was handed.
+CREDENTIALS_DIRECTORY=/run/credentials/heldard.service PYTHONHOME=/mnt/python PYTHONPATH=${bound#:} \
+PYTHONDONTWRITEBYTECODE=1 exec /mnt/python/bin/python3 -m heldard "\$@"
+END
+chmod +x /mnt/heldard
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/work /etc
 mount -t tmpfs tmpfs /var/lib
 mount -t tmpfs tmpfs /run
@@ -61,5 +73,6 @@ if [ -d /sys/fs/cgroup/systemd ]; then
 else
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
+mount --make-rshared / # where credentials are mounted is decided in a child of systemd's, in mounts of its own
 export container=lxc
 exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no
