@@ -54,7 +54,9 @@ class Supervisor:
         self._clock = clock
         self._log: Any = structlog.get_logger("heldard.supervisor")
         self._handles: dict[str, Handle] = {}
-        self._errands: set[asyncio.Task[Any]] = set()
+        self._errands: dict[
+            asyncio.Task[Any], None
+        ] = {}  # as they began: what stops, stops in the same order each time
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> Handle:
         """Run `run` for ever. Raises ValueError when a service of that name runs already."""
@@ -71,7 +73,7 @@ class Supervisor:
     def once(self, name: str, run: Awaitable[Any]) -> None:
         """Run something to its end; a failure is logged with its name."""
         task = asyncio.get_running_loop().create_task(_as_coroutine(run), name=name)
-        self._errands.add(task)
+        self._errands[task] = None
         task.add_done_callback(self._errand_done)
 
     def forget(self, name: str) -> None:
@@ -117,7 +119,7 @@ class Supervisor:
             backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
 
     def _errand_done(self, task: asyncio.Task[Any]) -> None:
-        self._errands.discard(task)
+        del self._errands[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("errand_failed", errand=task.get_name(), exc_info=error)
 

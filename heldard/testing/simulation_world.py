@@ -392,7 +392,7 @@ class World:
         self.crashes = 0
         self.failures: list[str] = []
         self.process: Process | None = None
-        self._requests: set[asyncio.Task[Any]] = set()
+        self._requests: dict[asyncio.Task[Any], None] = {}  # in order: a set's order is not the seed's
         self._died = asyncio.Event()
         loop.on_death = self._die
 
@@ -555,8 +555,8 @@ class World:
         )  # fmt: skip
         binding = Binding(sent.camera, sent.task_type, sent.frame_id, "system")
         task = asyncio.ensure_future(process.ingest.take(post, binding))
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
+        self._requests[task] = None
+        task.add_done_callback(self._requests.pop)
         patience = self.dice.choice((0.0005, 0.01, 0.1)) if self.chaos.chance(self.profile.give_up) else 30.0
         done, _ = await asyncio.wait((task,), timeout=patience)
         if not done:

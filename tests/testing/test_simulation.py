@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,11 +35,28 @@ def test_effects_are_those_of_a_run_without_faults_for_ten_thousand_seeds() -> N
     assert _failures(random.randrange(2**31), 10_000) == ""
 
 
-def test_a_seed_always_gives_the_same_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [*range(20, 40), 77])
+def test_a_seed_always_gives_the_same_run(tmp_path: Path, seed: int) -> None:
     template = make_template(tmp_path)
-    one, other = (run(77, template, tmp_path) for _ in range(2))
+    one = run(seed, template, tmp_path)
+    elsewhere = [object() for _ in range(seed * 1009)]
+    other = run(seed, template, tmp_path)
     assert one == other
     assert len(one.trace) > 3
+    assert elsewhere
+
+
+def test_a_seed_gives_the_same_run_in_another_process() -> None:
+    assert _told_of(77, hash_seed="1") == _told_of(77, hash_seed="2")
+
+
+def _told_of(seed: int, hash_seed: str) -> str:
+    """What the command says of a seed, in a process that orders its sets in its own way."""
+    done = subprocess.run(
+        [sys.executable, "-m", "heldard.testing.simulation", "--seed", str(seed)],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
 
 
 def test_the_command_shows_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
