@@ -3,14 +3,8 @@
 # Arguments: a folder to report into, the unit tree `heldard systemd install` wrote, the Python prefix, PYTHONPATH, and
 # a folder of media. Called first outside, then as process 1 inside.
 set -e
-if [ "$1" != inside ]; then
-  hierarchy=/sys/fs/cgroup
-  [ -d /sys/fs/cgroup/systemd ] && hierarchy=/sys/fs/cgroup/systemd
-  mkdir "$hierarchy/heldard-test-$$"
-  echo $$ > "$hierarchy/heldard-test-$$/cgroup.procs"
-  exec unshare --pid --fork --kill-child --mount --uts --ipc --net --cgroup --propagation private --mount-proc \
-    bash "$0" inside "$@"
-fi
+. "$(dirname "$0")/namespaces.sh"
+[ "$1" = inside ] || enter "$@"
 out=$2 installed=$3 prefix=$4 path=$5 media=$6
 ip link set lo up
 mount -t tmpfs tmpfs /mnt
@@ -65,14 +59,7 @@ systemd-tmpfiles --create "$installed/etc/tmpfiles.d/heldard.conf"
 mount --bind /mnt/units /lib/systemd/system
 mount -t tmpfs tmpfs /etc/systemd/system
 mount -t tmpfs tmpfs /lib/systemd/system-generators
-if [ -d /sys/fs/cgroup/systemd ]; then
-  mount -t tmpfs tmpfs /sys/fs/cgroup
-  mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
-  mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
-  mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
-else
-  mount -t cgroup2 cgroup2 /sys/fs/cgroup
-fi
+mount_cgroups /sys/fs/cgroup
 mount --make-rshared / # where credentials are mounted is decided in a child of systemd's, in mounts of its own
 export container=lxc
 exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no

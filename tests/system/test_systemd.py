@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,24 +14,17 @@ from typing import Any
 import pytest
 
 from heldard import systemd
+from tests.system.namespaced import Namespaced, possible
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "systemd_namespace.sh"
-NAMESPACES = ["--pid", "--fork", "--mount", "--uts", "--ipc", "--net", "--cgroup"]
 API = "http://127.0.0.1:8000/api/v1"
 
 
-def _possible() -> bool:
-    tools = all(shutil.which(name) for name in ("unshare", "nsenter", "curl", "systemctl", "systemd-sysusers", "ip"))
-    if os.geteuid() != 0 or not tools or not Path("/lib/systemd/systemd").exists():
-        return False
-    return subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, check=False).returncode == 0
-
-
-class Machine:
-    """A systemd in namespaces, and commands run inside them."""
+class Machine(Namespaced):
+    """A systemd that knows the installed units, with the tree under test in place of an installation."""
 
     def __init__(self, folder: Path, etc: Mapping[str, str]) -> None:
         """etc: contents of files in /etc/heldard, by name."""
@@ -49,28 +40,12 @@ class Machine:
         for name, content in etc.items():
             (folder / "installed/etc/heldard" / name).write_text(content)
         path = ":".join([str(ROOT), sysconfig.get_path("purelib")])
-        with (folder / "console").open("wb") as console:
-            self.process = subprocess.Popen(
-                ["bash", str(SCRIPT), str(self.out), str(folder / "installed"), sys.base_prefix, path, str(media)],
-                stdout=console, stderr=console,
-            )  # fmt: skip
-        self.init = ""
-
-    def up(self, timeout_s: float = 40.0) -> bool:
-        """Whether systemd answers and the service is active."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until and self.process.poll() is None:
-            found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            if found:
-                self.init = found[0]
-                if self.run("systemctl", "is-active", "heldard").strip() == "active":
-                    return True
-            time.sleep(0.3)
-        return False
+        super().__init__(
+            folder / "console", str(SCRIPT), str(self.out), str(folder / "installed"), sys.base_prefix, path, str(media)
+        )
 
     def run(self, *command: str, given: str | None = None) -> str:
-        inside = ["nsenter", "-t", self.init, "-m", "-p", "-n", "-C", *command]
-        return subprocess.run(inside, input=given, capture_output=True, text=True, check=False, timeout=60).stdout
+        return self.execute(command, given=given).stdout
 
     def show(self, name: str) -> str:
         return self.run("systemctl", "show", "-p", name, "--value", "heldard").strip()
@@ -83,31 +58,21 @@ class Machine:
     def log(self) -> str:
         return (self.out / "daemon.log").read_text()
 
-    def close(self) -> None:
-        self.process.kill()  # --kill-child takes systemd along, and everything below it
-        self.process.wait()
-        for root in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
-            group = Path(root, f"heldard-test-{self.process.pid}")
-            until = time.monotonic() + 5
-            while group.is_dir() and time.monotonic() < until:
-                subprocess.run(["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"],
-                               capture_output=True, check=False)  # fmt: skip
-                time.sleep(0.1)
-
 
 MakeMachine = Callable[..., Machine]
 
 
 @pytest.fixture
 def make_machine(tmp_path: Path) -> Iterator[MakeMachine]:
-    if not _possible():
+    if not possible("systemctl", "systemd-sysusers", "setpriv") or not Path("/lib/systemd/systemd").exists():
         pytest.skip("running systemd in namespaces takes root, and its tools")
     made: list[Machine] = []
 
     def make(etc: Mapping[str, str] = {}) -> Machine:
         machine = Machine(tmp_path, etc)
         made.append(machine)
-        if not machine.up() and not (machine.out / "daemon.log").exists():
+        up = machine.comes_up(lambda: machine.run("systemctl", "is-active", "heldard").strip() == "active", 40)
+        if not up and not (machine.out / "daemon.log").exists():
             pytest.skip("systemd does not come up in namespaces here")
         assert machine.show("ActiveState") == "active", machine.log()[-2000:]
         return machine
