@@ -162,10 +162,10 @@ async def _access(app: web.Application, settings: Settings, clock: Clock) -> Non
     store = AccessStore(app[keys.DB])
     # Tickets outlive the process: what was seen when the daemon was stopped is taken in by the next one.
     ticket_key = hmac.digest(load_key(settings.data_dir, os.environ), b"frame tickets", "sha256")
-    app[keys.ACCESS] = Access(store, settings.auth, clock, app[keys.SUPERVISOR].once)
-    await app[keys.ACCESS].load(os.environ)
-    app[GUARD] = AccessGuard(app[keys.ACCESS].resolve, enabled=settings.auth.enabled)
-    app[AUDITOR] = app[auth_routes.AUDIT] = AuditLog(store, clock)
+    app[AUDITOR] = app[auth_routes.AUDIT] = audit = AuditLog(store, clock)
+    app[keys.ACCESS] = access = Access(store, audit, settings.auth, clock, app[keys.SUPERVISOR].once)
+    await access.load(os.environ)
+    app[GUARD] = AccessGuard(access.resolve, access.refused, enabled=settings.auth.enabled)
     app[keys.LEASES] = Leases(
         LeaseStore(app[keys.DB]), app[keys.TASKS], clock, ticket_key, settings.ingest.frame_ticket_ttl_s,
         bound_ids=settings.auth.machine == "enforce",
@@ -357,6 +357,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     for plugin in everything.active:
         await everything.tell_one(plugin, "heldard_on_stop", ctx=app[CONTEXTS][plugin.name])
     await app[keys.FANOUT].stop()
+    await app[keys.ACCESS].close()
     await app[keys.DB].close()
 
 

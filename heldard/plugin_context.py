@@ -71,7 +71,7 @@ class KernelContext:
             result = work(PluginTx(connection, self._guard, effect))
             return result, Committed(effect.events, effect.actions)
 
-        result, _ = await self._parts.db.write(unit, lambda done: self._parts.fanout.told(done[1]))
+        result, _ = await self._parts.db.change(unit, lambda done: self._parts.fanout.told(done[1]))
         return result
 
     async def in_lane(self, consumer: str, camera_id: str, work: Callable[[Effects], T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any, Literal
 
 import msgspec
@@ -48,7 +49,10 @@ class Handle:
 
 
 class Supervisor:
-    """Starts services and restarts those that raise or return. `once` runs something to its end."""
+    """Starts services and restarts those that raise or return. `once` runs something to its end.
+
+    Both run in a context of their own: what was set for the request that started them is not theirs.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -64,7 +68,7 @@ class Supervisor:
         if held is not None and held.state != "stopped":
             raise ValueError(f"a service named {name} runs already")
         box: list[Handle] = []
-        task = asyncio.get_running_loop().create_task(self._keep(run, box), name=name)
+        task = asyncio.get_running_loop().create_task(self._keep(run, box), name=name, context=Context())
         handle = Handle(name, task)
         box.append(handle)
         self._handles[name] = handle
@@ -72,7 +76,7 @@ class Supervisor:
 
     def once(self, name: str, run: Awaitable[Any]) -> None:
         """Run something to its end; a failure is logged with its name."""
-        task = asyncio.get_running_loop().create_task(_as_coroutine(run), name=name)
+        task = asyncio.get_running_loop().create_task(_as_coroutine(run), name=name, context=Context())
         self._errands[task] = None
         task.add_done_callback(self._errand_done)
 

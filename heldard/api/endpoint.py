@@ -73,9 +73,12 @@ class Guard(Protocol):
 
 
 class Auditor(Protocol):
-    """Remembers who changed what. Told of every change that was made, whichever route it came by."""
+    """Remembers who changed what, whichever route it came by."""
 
-    async def note(self, request: web.Request, endpoint: Endpoint, body: Any) -> None: ...
+    async def watch(
+        self, request: web.Request, endpoint: Endpoint, body: Any, act: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Carry out a request that changes something, and answer with what `act` gives."""
 
 
 GUARD = web.AppKey("guard", Guard)
@@ -128,10 +131,13 @@ class Endpoint:
                 given["query"] = read_query(self.query, request)
             if decoder is not None:
                 given["body"] = decode(decoder, await read_json_body(request, self.body_limit))
-            answer = self.answer(await self.handler(request, **given))
-            if self.audit and answer.status < 400:
-                await request.app[AUDITOR].note(request, self, given.get("body"))
-            return answer
+
+            async def act() -> web.StreamResponse:
+                return self.answer(await self.handler(request, **given))
+
+            return (
+                await request.app[AUDITOR].watch(request, self, given.get("body"), act) if self.audit else await act()
+            )
 
         return handle
 

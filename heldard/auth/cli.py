@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from heldard.auth.audit import AuditLog
 from heldard.auth.capabilities import ALL, ROLES
+from heldard.auth.guard import Person
 from heldard.auth.model import ApiKey, KeyCreate, User, UserCreate, UserPatch
 from heldard.auth.service import Access
 from heldard.auth.store import AccessStore
@@ -21,31 +23,41 @@ from heldard.cli_options import config_options, read_config
 from heldard.clock import SystemClock, rfc3339
 from heldard.config import Settings
 from heldard.db.database import Database
+from heldard.db.witness import in_presence_of
 from heldard.errors import InvalidError, NotFoundError
 from heldard.supervisor import Supervisor
 
 T = TypeVar("T")
 
+COMMAND_LINE = Person("command_line", frozenset({"admin"}), name="command line")
+
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Access]:
-    """Users and keys of a data directory; a daemon on it is told when the block ends."""
+async def opened(settings: Settings, action: str | None = None) -> AsyncIterator[Access]:
+    """Users and keys of a data directory; a daemon on it is told when the block ends.
+
+    action: what the one change that is made in the block is called in the audit log.
+    """
     clock = SystemClock()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.data_dir / "heldard.db", clock, settings.store.durability)
     await db.open()
     try:
-        access = Access(AccessStore(db), settings.auth, clock, Supervisor(clock).once)
+        store = AccessStore(db)
+        audit = AuditLog(store, clock)
+        access = Access(store, audit, settings.auth, clock, Supervisor(clock).once)
         await access.load()
-        yield access
+        line = None if action is None else audit.line(COMMAND_LINE, action, target_type="auth")
+        with in_presence_of(None if line is None else audit.witness(line)):
+            yield access
         await access.announce()
     finally:
         await db.close()
 
 
-def _run(settings: Settings, work: Callable[[Access], Awaitable[T]]) -> T:
+def _run(settings: Settings, work: Callable[[Access], Awaitable[T]], action: str | None = None) -> T:
     async def run() -> T:
-        async with opened(settings) as access:
+        async with opened(settings, action) as access:
             return await work(access)
 
     return asyncio.run(run())
@@ -77,7 +89,7 @@ def add_user(username: str, role: str, generate: bool, config_file: Path | None,
     """Add somebody. The password is asked for, or read from standard input."""
     password = secrets.token_urlsafe(15) if generate else _ask_password()
     body = _checked({"username": username, "password": password, "role": role}, UserCreate)
-    _run(read_config(config_file, data_dir), lambda access: access.add_user(body))
+    _run(read_config(config_file, data_dir), lambda access: access.add_user(body), "create_user")
     click.echo(f"{username} can sign in as {role}" + (f" with the password {password}" if generate else ""))
 
 
@@ -91,7 +103,7 @@ def set_password(username: str, config_file: Path | None, data_dir: Path | None)
     async def work(access: Access) -> None:
         await access.change_user(_find_user(access, username).id, body)
 
-    _run(read_config(config_file, data_dir), work)
+    _run(read_config(config_file, data_dir), work, "patch_user")
     click.echo(f"{username} has a new password")
 
 
@@ -104,7 +116,7 @@ def remove_user(username: str, config_file: Path | None, data_dir: Path | None) 
     async def work(access: Access) -> None:
         await access.remove_user(_find_user(access, username).id, by="")
 
-    _run(read_config(config_file, data_dir), work)
+    _run(read_config(config_file, data_dir), work, "delete_user")
     click.echo(f"{username} is removed")
 
 
@@ -153,7 +165,7 @@ def add_key(
         },
         KeyCreate,
     )  # fmt: skip
-    secret, _ = _run(read_config(config_file, data_dir), lambda access: access.add_key(body))
+    secret, _ = _run(read_config(config_file, data_dir), lambda access: access.add_key(body), "create_key")
     click.echo(secret)
 
 
@@ -162,7 +174,7 @@ def add_key(
 @config_options
 def revoke_key(key_id: str, config_file: Path | None, data_dir: Path | None) -> None:
     """Revoke a key for good."""
-    _run(read_config(config_file, data_dir), lambda access: access.revoke_key(key_id))
+    _run(read_config(config_file, data_dir), lambda access: access.revoke_key(key_id), "delete_key")
     click.echo(f"{key_id} is revoked")
 
 

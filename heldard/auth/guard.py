@@ -59,8 +59,16 @@ class AccessGuard:
     """Asks for credentials when auth is on. One that is presented must be valid, whether auth is on or off, and counts
     with what it may do: a limited key on an open box limits its holder."""
 
-    def __init__(self, resolve: Callable[[str], Awaitable[Person | None]], *, enabled: bool) -> None:
+    def __init__(
+        self,
+        resolve: Callable[[str], Awaitable[Person | None]],
+        refused: Callable[[str, str | None], Awaitable[None]],
+        *,
+        enabled: bool,
+    ) -> None:
+        """refused: told of each token that is good for nothing, and where it came from."""
         self._resolve = resolve
+        self._refused = refused
         self._enabled = enabled
 
     async def authorise(self, request: web.Request, endpoint: Endpoint) -> None:
@@ -76,6 +84,7 @@ class AccessGuard:
             raise UnauthenticatedError("sign in, or send an API key as X-API-Key", code="credential_missing")
         person = await self._resolve(token) if len(token) <= MAX_TOKEN else None
         if person is None:
+            await self._refused(token, request.remote)
             raise UnauthenticatedError(
                 "the credential is unknown, expired, revoked or disabled", code="credential_invalid"
             )

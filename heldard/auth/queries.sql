@@ -21,10 +21,13 @@ DELETE FROM users WHERE id = :id;
 SELECT * FROM sessions;
 
 -- name: put_session
--- Sign in, or note the use of a session; ignored for a person who is gone.
+-- Sign in.
 INSERT INTO sessions (token, user_id, created_ms, used_ms, expires_ms)
-SELECT :token, :user_id, :created_ms, :used_ms, :expires_ms WHERE EXISTS (SELECT 1 FROM users WHERE id = :user_id)
-ON CONFLICT (token) DO UPDATE SET used_ms = excluded.used_ms, expires_ms = excluded.expires_ms;
+VALUES (:token, :user_id, :created_ms, :used_ms, :expires_ms);
+
+-- name: use_session
+-- Note the use of a session; one that has ended stays so.
+UPDATE sessions SET used_ms = :used_ms, expires_ms = :expires_ms WHERE token = :token;
 
 -- name: delete_session
 -- Sign out.

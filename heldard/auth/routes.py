@@ -12,7 +12,7 @@ from heldard.api.endpoint import PRINCIPAL, Query, Reply, route
 from heldard.api.paging import NEXT_CURSOR, clamp_limit, moment, page_cursor, read_cursor
 from heldard.auth.audit import AuditLog
 from heldard.auth.capabilities import SIGNED_IN
-from heldard.auth.guard import COOKIE, Person, person_of, presented
+from heldard.auth.guard import COOKIE, person_of, presented
 from heldard.auth.model import (
     ApiKey,
     AuditEntry,
@@ -50,14 +50,12 @@ class AuditQuery(Query, frozen=True, kw_only=True):
 async def login(request: web.Request, body: Login) -> web.Response:
     """Sign in with name and password: a token, and the same as a cookie for browsers."""
     access = request.app[keys.ACCESS]
-    token, session, user = await access.sign_in(body.username, body.password)
+    token, session, user = await access.sign_in(body.username, body.password, request.remote)
     answer = SignedIn(token=token, expires_at=rfc3339(session.expires_ms), user=_user(access, user))
     response = web.Response(body=msgspec.json.encode(answer), content_type="application/json")
     response.set_cookie(
         COOKIE, token, httponly=True, samesite="Strict", path="/", secure=request.app[keys.SETTINGS].auth.cookie_secure
     )
-    person = Person(user.id, frozenset(), name=user.username, role=user.role, kind="user")
-    await request.app[AUDIT].record(person, "login", target_type="auth", target_id=user.id)
     return response
 
 

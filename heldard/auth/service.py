@@ -14,12 +14,15 @@ from msgspec import UNSET
 
 from heldard import credentials, ids
 from heldard.auth import capabilities
-from heldard.auth.guard import Person
+from heldard.auth.audit import AuditLog
+from heldard.auth.guard import SYSTEM, Person
 from heldard.auth.model import ApiKey, KeyCreate, KeyPatch, Session, User, UserCreate, UserPatch
 from heldard.auth.passwords import Passwords
+from heldard.auth.refusals import Refusal, Refusals
 from heldard.auth.store import AccessStore
 from heldard.clock import Clock, parse_rfc3339
 from heldard.config import AuthSettings
+from heldard.db.witness import in_presence_of
 from heldard.errors import ConfigError, InvalidError, NotFoundError, UnauthenticatedError
 
 KEY_PREFIX = "vok_"
@@ -42,10 +45,17 @@ class Access:
     """Users, sessions and keys, all in memory; see AccessStore for where they stay."""
 
     def __init__(
-        self, store: AccessStore, settings: AuthSettings, clock: Clock, later: Callable[[str, Awaitable[Any]], None]
+        self,
+        store: AccessStore,
+        audit: AuditLog,
+        settings: AuthSettings,
+        clock: Clock,
+        later: Callable[[str, Awaitable[Any]], None],
     ) -> None:
         """later: runs something to its end without being waited for."""
         self._store = store
+        self._audit = audit
+        self._refusals = Refusals(audit, clock)
         self._settings = settings
         self._clock = clock
         self._later = later
@@ -80,7 +90,8 @@ class Access:
             raise ConfigError(
                 f"HELDARD_BOOTSTRAP_ADMIN_USER, or the password given for it, cannot be used: {error}"
             ) from None
-        await self.add_user(body)
+        with self._audit.witness(self._audit.line(SYSTEM, "bootstrap", target_type="users")).present():
+            await self.add_user(body)
         log.info("administrator_made", username=name)
 
     async def _reload(self) -> None:
@@ -96,7 +107,7 @@ class Access:
             await self._reload()
 
     async def keep_fresh(self) -> None:
-        """The background service: refresh, and forget sessions whose time is over."""
+        """The background service: refresh, forget sessions whose time is over, tell of refusals that came again."""
         while True:
             await self._clock.sleep(REFRESH_EVERY_S)
             await self.refresh()
@@ -106,6 +117,11 @@ class Access:
                 await self._store.delete_expired(now_ms)
                 for token in over:
                     self._sessions.pop(token, None)
+            await self._refusals.settle()
+
+    async def close(self) -> None:
+        """Write what was only counted so far."""
+        await self._refusals.settle(now=True)
 
     async def announce(self) -> None:
         """Tell a daemon on the same data directory that something changed."""
@@ -151,7 +167,7 @@ class Access:
         if now_ms - session.used_ms >= USED_EVERY_MS:
             session = self._slid(session, now_ms)
             self._sessions[hashed] = session
-            self._later("auth.session_used", self._store.put_session(session))
+            self._later("auth.session_used", self._store.use_session(session))
         granted = capabilities.of_role(user.role, self._settings.machine)
         return Person(user.id, granted, None, name=user.username, role=user.role, kind="user")
 
@@ -169,51 +185,106 @@ class Access:
 
     # --- signing in --------------------------------------------------------------------------------------------------
 
-    async def sign_in(self, username: str, password: str) -> tuple[str, Session, User]:
-        """(token, session, user). One error for every reason: an unknown name, a wrong password, a locked account."""
+    async def sign_in(self, username: str, password: str, address: str | None = None) -> tuple[str, Session, User]:
+        """(token, session, user). One error for every reason: an unknown name, a wrong password, a locked account.
+
+        address: where the caller is, for the audit log.
+        """
         user = self._named(username)
-        right = await self._passwords.check(user.password_hash if user else None, password)
+        checked = user.password_hash if user else None
+        right = await self._passwords.check(checked, password)
         user = self._named(username)  # it may have changed meanwhile
-        now_ms = self._clock.now_ms()
-        locked = user is not None and (user.locked_until_ms or 0) > now_ms
-        if user is None or not right or locked or not user.active:
-            if user is not None and not right and not locked:
-                await self._failed(user, now_ms)
-            log.info("login_refused", username=username[:64])
+        right = right and user is not None and user.password_hash == checked
+        reason = self._why_not(user, right=right)
+        if user is None or reason is not None:
+            self._refuse(user, reason or "unknown_user", address)
             raise UnauthenticatedError("the user name or the password is wrong", code="bad_login")
-        if user.failures or user.locked_until_ms:
-            await self._put_user(msgspec.structs.replace(user, failures=0, locked_until_ms=None))
-        return await self._new_session(user, now_ms)
+        return await self._new_session(user.id)
 
-    async def _failed(self, user: User, now_ms: int) -> None:
-        most = self._settings.login_max_failures
-        if most == 0:
-            return
+    def _why_not(self, user: User | None, *, right: bool) -> str | None:
+        if user is None:
+            return "unknown_user"
+        if self.is_locked(user):
+            return "locked"
+        if not right:
+            return "wrong_password"
+        return None if user.active else "disabled"
+
+    def _refuse(self, user: User | None, reason: str, address: str | None) -> None:
+        """Count a failure and remember the refusal. Nobody waits for either to be committed: an answer that takes as
+        long as a commit would tell that there is such a user."""
+        failed = reason == "wrong_password" and self._settings.login_max_failures > 0
+        if user is not None and failed:
+            user = self._users[user.id] = self._one_more_failure(user)
+            if user.locked_until_ms is not None:
+                reason = "wrong_password_locks"
+                log.warning("login_locked", username=user.username, minutes=self._settings.login_lockout_min)
+        log.info("login_refused", reason=reason, user=user and user.username, address=address)
+        line = self._refusals.take(Refusal("login_refused", reason, user.id if user else None, address))
+        if user is not None and failed:
+            self._later("auth.login_failed", self._keep_failures(user.id, line))
+        elif line is not None:
+            self._later("auth.login_refused", self._audit.write(line))
+
+    def _one_more_failure(self, user: User) -> User:
         failures = 1 if user.locked_until_ms is not None else user.failures + 1
-        locked_until_ms = now_ms + self._settings.login_lockout_min * MINUTE_MS if failures >= most else None
-        if locked_until_ms is not None:
-            log.warning("login_locked", username=user.username, minutes=self._settings.login_lockout_min)
-        await self._put_user(msgspec.structs.replace(user, failures=failures, locked_until_ms=locked_until_ms))
+        locked = failures >= self._settings.login_max_failures
+        until_ms = self._clock.now_ms() + self._settings.login_lockout_min * MINUTE_MS if locked else None
+        return msgspec.structs.replace(user, failures=failures, locked_until_ms=until_ms)
 
-    async def _new_session(self, user: User, now_ms: int) -> tuple[str, Session, User]:
+    async def _keep_failures(self, user_id: str, line: dict[str, Any] | None) -> None:
+        async with self._lock:
+            with in_presence_of(None if line is None else self._audit.witness(line)):
+                if (user := self._users.get(user_id)) is not None:
+                    await self._put_user(user)
+
+    async def _new_session(self, user_id: str) -> tuple[str, Session, User]:
         token = SESSION_PREFIX + secrets.token_hex(32)
-        session = Session(
-            token=hash_token(token), user_id=user.id, created_ms=now_ms, used_ms=now_ms,
-            expires_ms=now_ms + self._settings.session_ttl_hours * HOUR_MS,
-        )  # fmt: skip
-        theirs = sorted((s for s in self._sessions.values() if s.user_id == user.id), key=lambda s: s.used_ms)
-        for oldest in theirs[: max(0, len(theirs) - MOST_SESSIONS_PER_USER + 1)]:
-            await self._end(oldest.token)
-        await self._store.put_session(session)
-        self._sessions[session.token] = session
+        async with self._lock:
+            user, now_ms = self.user(user_id), self._clock.now_ms()
+            session = Session(
+                token=hash_token(token), user_id=user.id, created_ms=now_ms, used_ms=now_ms,
+                expires_ms=now_ms + self._settings.session_ttl_hours * HOUR_MS,
+            )  # fmt: skip
+            user = msgspec.structs.replace(user, failures=0, locked_until_ms=None)
+            theirs = sorted((s for s in self._sessions.values() if s.user_id == user.id), key=lambda s: s.used_ms)
+            oldest = [old.token for old in theirs[: max(0, len(theirs) - MOST_SESSIONS_PER_USER + 1)]]
+            person = Person(user.id, frozenset(), name=user.username, role=user.role, kind="user")
+            with self._audit.witness(self._audit.line(person, "login", target_type="auth")).present():
+                await self._store.sign_in(user, session, oldest)
+            self._users[user.id] = user
+            self._sessions[session.token] = session
+            for old in oldest:
+                self._sessions.pop(old, None)
         return token, session, user
 
     async def sign_out(self, token: str) -> None:
-        await self._end(hash_token(token))
+        hashed = hash_token(token)
+        async with self._lock:
+            session = self._sessions.get(hashed)
+            user = None if session is None else self._users.get(session.user_id)
+            if user is None:
+                return
+            person = Person(user.id, frozenset(), name=user.username, role=user.role, kind="user")
+            line = self._audit.line(person, "logout", target_type="auth", target_id=user.id)
+            with self._audit.witness(line).present():
+                await self._store.delete_session(hashed)
+            self._sessions.pop(hashed, None)
 
-    async def _end(self, hashed: str) -> None:
-        if self._sessions.pop(hashed, None) is not None:
-            await self._store.delete_session(hashed)
+    async def refused(self, token: str, address: str | None) -> None:
+        """A token was presented that is good for nothing: remember it, once in a while."""
+        key = self._keys.get(hash_token(token))
+        reason, about = "unknown_key" if token.startswith(KEY_PREFIX) else "unknown_session", None
+        if key is not None:
+            reason, about = self._why_unusable(key), key.id
+        line = self._refusals.take(Refusal("credential_refused", reason, about, address))
+        if line is not None:
+            self._later("auth.credential_refused", self._audit.write(line))
+
+    def _why_unusable(self, key: ApiKey) -> str:
+        if key.revoked_ms is not None:
+            return "revoked_key"
+        return "expired_key" if key.active and key.expires_ms is not None else "disabled_key"
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -236,8 +307,8 @@ class Access:
             id=ids.new("usr"), username=body.username, password_hash=await self._passwords.hash(body.password),
             role=body.role, display_name=body.display_name, active=True, created_ms=now_ms, updated_ms=now_ms,
         )  # fmt: skip
-        await self._put_user(user)
-        return user
+        async with self._lock:
+            return await self._put_user(user)
 
     async def change_user(self, user_id: str, body: UserPatch) -> User:
         """Raises NotFoundError, and InvalidError where nobody could administer any more."""
@@ -271,9 +342,8 @@ class Access:
             self._forget_sessions(user_id)
 
     async def unlock(self, user_id: str) -> User:
-        user = msgspec.structs.replace(self.user(user_id), failures=0, locked_until_ms=None)
-        await self._put_user(user)
-        return user
+        async with self._lock:
+            return await self._put_user(msgspec.structs.replace(self.user(user_id), failures=0, locked_until_ms=None))
 
     def is_locked(self, user: User) -> bool:
         return (user.locked_until_ms or 0) > self._clock.now_ms()
@@ -291,10 +361,11 @@ class Access:
     def _forget_sessions(self, user_id: str) -> None:
         self._sessions = {token: s for token, s in self._sessions.items() if s.user_id != user_id}
 
-    async def _put_user(self, user: User) -> None:
-        async with self._lock:
-            await self._store.put_user(user)
-            self._users[user.id] = user
+    async def _put_user(self, user: User) -> User:
+        """With the lock held since `user` was read, lest a change in between be undone."""
+        await self._store.put_user(user)
+        self._users[user.id] = user
+        return user
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
@@ -319,8 +390,8 @@ class Access:
             expires_ms=_expiry(body.expires_at, self._clock.now_ms()), created_ms=self._clock.now_ms(),
         )  # fmt: skip
         self._check_grant(key, confirmed=body.confirm_privileged)
-        await self._put_key(key)
-        return secret, key
+        async with self._lock:
+            return secret, await self._put_key(key)
 
     async def change_key(self, key_id: str, body: KeyPatch) -> ApiKey:
         """Raises NotFoundError and InvalidError."""
@@ -334,15 +405,16 @@ class Access:
             given["cameras"] = _scope(body.scope_kind, body.scope_cameras)
         if body.expires_at is not UNSET:
             given["expires_ms"] = _expiry(body.expires_at, self._clock.now_ms())
-        key = msgspec.structs.replace(self.key(key_id), **given)
-        if {"capabilities", "cameras"} & given.keys():
-            self._check_grant(key, confirmed=body.confirm_privileged)
-        await self._put_key(key)
-        return key
+        async with self._lock:
+            key = msgspec.structs.replace(self.key(key_id), **given)
+            if {"capabilities", "cameras"} & given.keys():
+                self._check_grant(key, confirmed=body.confirm_privileged)
+            return await self._put_key(key)
 
     async def revoke_key(self, key_id: str) -> None:
         """For good; what it did stays attributed to it."""
-        await self._put_key(msgspec.structs.replace(self.key(key_id), revoked_ms=self._clock.now_ms()))
+        async with self._lock:
+            await self._put_key(msgspec.structs.replace(self.key(key_id), revoked_ms=self._clock.now_ms()))
 
     def _check_grant(self, key: ApiKey, *, confirmed: bool) -> None:
         granted = self.granted(key)
@@ -357,10 +429,11 @@ class Access:
                 code="scope_too_wide",
             )
 
-    async def _put_key(self, key: ApiKey) -> None:
-        async with self._lock:
-            await self._store.put_key(key)
-            self._keys[key.key_hash] = key
+    async def _put_key(self, key: ApiKey) -> ApiKey:
+        """With the lock held since `key` was read."""
+        await self._store.put_key(key)
+        self._keys[key.key_hash] = key
+        return key
 
 
 def hash_token(token: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -54,13 +54,26 @@ class AccessStore:
             if sign_out:
                 connection.execute(SQL["delete_sessions_of"], {"user_id": user.id})
 
-        await self._db.write(unit)
+        await self._db.change(unit, about=user.id)
 
     async def delete_user(self, user_id: str) -> None:
-        await self._run(SQL["delete_user"], {"id": user_id})
+        await self._run(SQL["delete_user"], {"id": user_id}, about=user_id)
 
-    async def put_session(self, session: Session) -> None:
-        await self._run(SQL["put_session"], msgspec.structs.asdict(session))
+    async def sign_in(self, user: User, session: Session, in_place_of: Sequence[str]) -> None:
+        """A new session, with the user as they are then, and without the sessions of those tokens."""
+        row, new = msgspec.structs.asdict(user), msgspec.structs.asdict(session)
+        gone = [{"token": token} for token in in_place_of]
+
+        def unit(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["put_user"], row)
+            connection.executemany(SQL["delete_session"], gone)
+            connection.execute(SQL["put_session"], new)
+
+        await self._db.change(unit, about=user.id)
+
+    async def use_session(self, session: Session) -> None:
+        """Note the use of a session, unless it has ended meanwhile."""
+        await self._run(SQL["use_session"], msgspec.structs.asdict(session))
 
     async def delete_session(self, token: str) -> None:
         await self._run(SQL["delete_session"], {"token": token})
@@ -72,13 +85,17 @@ class AccessStore:
         row = msgspec.structs.asdict(key)
         for name in ("capabilities", "cameras"):
             row[name] = None if row[name] is None else msgspec.json.encode(row[name]).decode()
-        await self._run(SQL["put_key"], row)
+        await self._run(SQL["put_key"], row, about=key.id)
 
     async def key_used(self, key_id: str, used_ms: int) -> None:
         await self._run(SQL["key_used"], {"id": key_id, "used_ms": used_ms})
 
     async def add_audit(self, row: dict[str, Any]) -> None:
-        await self._run(SQL["add_audit"], row)
+        await self._db.write(lambda connection: self.insert_audit(connection, row))
+
+    def insert_audit(self, connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+        """A line of the audit log, within somebody's unit of work."""
+        connection.execute(SQL["add_audit"], row)
 
     async def newest_audit(
         self, conditions: Sequence[tuple[str, Any]], limit: int
@@ -92,9 +109,8 @@ class AccessStore:
         rows = await self._db.fetch(sql, [*values, limit])
         return [(row["at_ms"], row["seq"], _entry(row)) for row in rows]
 
-    async def _run(self, sql: str, row: dict[str, Any]) -> None:
-        work: Callable[[sqlite3.Connection], int] = lambda connection: connection.execute(sql, row).rowcount  # noqa: E731
-        await self._db.write(work)
+    async def _run(self, sql: str, row: dict[str, Any], about: str | None = None) -> None:
+        await self._db.change(lambda connection: connection.execute(sql, row).rowcount, about=about)
 
 
 def _key(row: sqlite3.Row) -> ApiKey | None:

@@ -39,14 +39,14 @@ class CameraStore:
                     f"a camera {camera.id!r} exists already: choose another id or name", code="camera_exists"
                 ) from None
 
-        await self._db.write(unit)
+        await self._db.change(unit, about=camera.id)
 
     async def update(self, camera: Camera) -> None:
         row = self._to_row(camera)
-        await self._db.write(lambda connection: connection.execute(SQL["update_camera"], row).rowcount)
+        await self._db.change(lambda connection: connection.execute(SQL["update_camera"], row).rowcount)
 
     async def delete(self, camera_id: str) -> None:
-        await self._db.write(lambda connection: connection.execute(SQL["delete_camera"], {"id": camera_id}).rowcount)
+        await self._db.change(lambda connection: connection.execute(SQL["delete_camera"], {"id": camera_id}).rowcount)
 
     def _to_row(self, camera: Camera) -> dict[str, Any]:
         row = msgspec.structs.asdict(camera)

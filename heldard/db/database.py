@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from heldard.clock import Clock
 from heldard.db import migrations
 from heldard.db.readers import Readers
+from heldard.db.witness import present_witness
 from heldard.db.writer import QUEUE_LIMIT, Writer
 from heldard.errors import StoreError
 
@@ -101,6 +102,34 @@ class Database:
     async def write(self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None) -> T:
         """Run a unit of work; its result after the commit. See Writer.submit for `on_commit` and what is raised."""
         return await self.writer.submit(unit, on_commit)
+
+    async def change(
+        self,
+        unit: Callable[[sqlite3.Connection], T],
+        on_commit: Callable[[T], None] | None = None,
+        *,
+        about: str | None = None,
+    ) -> T:
+        """As `write`, for what somebody asked for: the witness that is present (see heldard.db.witness) is committed in
+        the same transaction, or neither is. about: the id of what is changed."""
+        witness = present_witness()
+        if witness is None or not witness.take():
+            return await self.write(unit, on_commit)
+
+        def both(connection: sqlite3.Connection) -> T:
+            value = unit(connection)
+            witness.unit(connection, about)
+            return value
+
+        def committed(value: T) -> None:
+            witness.committed = True
+            if on_commit is not None:
+                on_commit(value)
+
+        try:
+            return await self.write(both, committed)
+        finally:
+            witness.give_back()
 
     async def fetch(self, sql: str, parameters: Iterable[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of one reading statement."""

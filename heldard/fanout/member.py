@@ -87,7 +87,7 @@ class Member:
         await self.driver.call(self.consumer.restore, camera_id, {row["key"]: row["value"] for row in rows})
 
     async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> None:
-        await self.fanout.db.write(unit, self.fanout.told)
+        await self.fanout.db.change(unit, self.fanout.told)
         held_s, self.writer.longest_s = self.writer.longest_s, 0.0
         if held_s > self.fanout.watchdog.limit_s:
             self._note_held("the store's writer", held_s, "do less in Effects.transact and in one statement")

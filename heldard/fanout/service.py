@@ -17,6 +17,7 @@ from heldard.config import FanoutSettings
 from heldard.db.database import Database
 from heldard.db.guard import SqlGuard
 from heldard.db.names import Names
+from heldard.db.witness import in_presence_of, present_witness
 from heldard.errors import BusyError, ConflictError, NotFoundError
 from heldard.events.service import Events
 from heldard.fanout.commit import SQL, AlreadyClaimedError, Committed
@@ -336,9 +337,16 @@ class Fanout:
         async def fill(effects: Effects) -> T:
             return work(effects)
 
+        witness = present_witness()
+
+        async def errand(lane: Lane) -> T:
+            with in_presence_of(witness):
+                result: T = await lane.effects_of(fill, at_ms)
+            return result
+
         try:
             lane = self._lane(member, camera_id)
-            result: T = await lane.ask(lambda lane: lane.effects_of(fill, at_ms))
+            result: T = await lane.ask(errand)
             if member.consumer.runs_in == "process":
                 lane.restore_next()
             return result

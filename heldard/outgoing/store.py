@@ -37,10 +37,10 @@ class WebhookStore:
                     trim = {"subscription_id": webhook.id, "keep": KEPT_DELIVERIES}
                     connection.execute(SQL["trim_deliveries"], trim)
 
-        await self._db.write(unit)
+        await self._db.change(unit, about=webhook.id)
 
     async def delete(self, webhook_id: str) -> None:
-        await self._db.write(lambda connection: connection.execute(SQL["delete_webhook"], {"id": webhook_id}).rowcount)
+        await self._db.change(lambda connection: connection.execute(SQL["delete_webhook"], {"id": webhook_id}).rowcount)
 
     async def newest(self, webhook_id: str, limit: int, *, dead: bool) -> list[Delivery]:
         query = SQL["newest_dead" if dead else "newest_deliveries"]
@@ -60,7 +60,7 @@ class WebhookStore:
 
     async def revive(self, delivery: int, response_code: int | None, now_ms: int) -> None:
         given = {"id": delivery, "response_code": response_code, "delivered_ms": now_ms}
-        await self._db.write(lambda connection: connection.execute(SQL["revive"], given).rowcount)
+        await self._db.change(lambda connection: connection.execute(SQL["revive"], given).rowcount)
 
     async def _deliveries(self, query: str, given: dict[str, Any]) -> list[Delivery]:
         return [Delivery(**dict(row)) for row in await self._db.fetch(query, given)]

@@ -25,7 +25,9 @@ class TaskStore:
     async def insert(self, task: Task) -> bool:
         """False when the slot (camera, type, profile) is taken; nothing is written then."""
         row = _to_row(task)
-        return await self._db.write(lambda connection: connection.execute(SQL["insert_task"], row).rowcount == 1)
+        return await self._db.change(
+            lambda connection: connection.execute(SQL["insert_task"], row).rowcount == 1, about=task.id
+        )
 
     async def update(self, task: Task) -> None:
         """Raises ConflictError when another task has the slot."""
@@ -40,10 +42,10 @@ class TaskStore:
                     code="task_exists",
                 ) from None
 
-        await self._db.write(unit)
+        await self._db.change(unit)
 
     async def delete(self, task_id: str) -> None:
-        await self._db.write(lambda connection: connection.execute(SQL["delete_task"], {"id": task_id}).rowcount)
+        await self._db.change(lambda connection: connection.execute(SQL["delete_task"], {"id": task_id}).rowcount)
 
 
 def _to_row(task: Task) -> dict[str, Any]:

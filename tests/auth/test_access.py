@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from heldard import keys
-from heldard.auth.model import UserCreate
+from heldard.auth.model import KeyPatch, UserCreate, UserPatch
 from heldard.testing import Kernel
 from tests.auth.conftest import MakeKey
 
@@ -87,8 +88,6 @@ async def test_every_refused_login_reads_the_same(heldard_kernel: Any, make_user
     async with heldard_kernel(settings=ON) as kernel:
         await make_user(kernel)
         disabled = await make_user(kernel, "bob", "viewer")
-        from heldard.auth.model import UserPatch
-
         await kernel.app[keys.ACCESS].change_user(disabled, UserPatch(active=False))
         replies = [
             await login(kernel, "ada", "wrong password"),
@@ -367,7 +366,7 @@ async def test_every_change_is_in_the_audit_log_with_names_of_fields_and_no_valu
         await kernel.request("DELETE", "/api/v1/cameras/gate", None, **headers)
         entries = await kernel.get("/api/v1/audit")
         assert [(e["action"], e["target_id"], e["camera_id"]) for e in entries] == [
-            ("delete_camera", "gate", "gate"), ("patch_camera", "gate", "gate"), ("create_camera", None, None),
+            ("delete_camera", "gate", "gate"), ("patch_camera", "gate", "gate"), ("create_camera", "gate", None),
         ]  # fmt: skip
         assert {entry["actor_name"] for entry in entries} == {"ops"}
         assert entries[1]["detail"]["fields"] == ["password"]
@@ -379,14 +378,116 @@ async def test_every_change_is_in_the_audit_log_with_names_of_fields_and_no_valu
 
 
 async def test_a_flood_of_logins_is_turned_away(heldard_kernel: Any, make_user: MakeUser) -> None:
-    import asyncio
-
     async with heldard_kernel(settings={"auth": {"enabled": True, "login_max_failures": 0}}) as kernel:
         await make_user(kernel)
         replies = await asyncio.gather(*(login(kernel, "ada", "wrong password") for _ in range(40)))
         statuses = [reply.status for reply in replies]
         assert set(statuses) == {401, 429}
         assert "Retry-After" in next(reply for reply in replies if reply.status == 429).headers
+
+
+class Held:
+    """Keeps one of a store's writes from ending until it is let go."""
+
+    def __init__(self, store: Any, method: str) -> None:
+        self.begun, self.let_go = asyncio.Event(), asyncio.Event()
+        self._real = getattr(store, method)
+        setattr(store, method, self)
+
+    async def __call__(self, *given: Any, **more: Any) -> Any:
+        self.begun.set()
+        await self.let_go.wait()
+        return await self._real(*given, **more)
+
+
+async def test_a_wrong_password_at_the_same_moment_does_not_undo_a_change(
+    heldard_kernel: Any, make_user: MakeUser
+) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        await make_user(kernel)
+        bob = await make_user(kernel, "bob", "viewer")
+        access = kernel.app[keys.ACCESS]
+        held = Held(access._store, "put_user")
+        disabling = asyncio.ensure_future(access.change_user(bob, UserPatch(active=False)))
+        await held.begun.wait()
+        assert (await login(kernel, "bob", "wrong password")).status == 401
+        held.let_go.set()
+        await disabling
+        await kernel.settle()
+        assert await kernel.rows("SELECT active FROM users WHERE id = ?", (bob,)) == [{"active": 0}]
+        assert not access.user(bob).active
+
+
+async def test_a_wrong_password_at_the_same_moment_does_not_bring_back_who_was_removed(
+    heldard_kernel: Any, make_user: MakeUser
+) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        ada = await make_user(kernel)
+        bob = await make_user(kernel, "bob", "viewer")
+        access = kernel.app[keys.ACCESS]
+        held = Held(access._store, "delete_user")
+        removing = asyncio.ensure_future(access.remove_user(bob, ada))
+        await held.begun.wait()
+        assert (await login(kernel, "bob", "wrong password")).status == 401
+        held.let_go.set()
+        await removing
+        await kernel.settle()
+        assert await kernel.rows("SELECT id FROM users") == [{"id": ada}]
+
+
+async def test_a_key_that_is_revoked_while_it_is_renamed_stays_revoked(heldard_kernel: Any, make_key: MakeKey) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        await make_key(kernel)
+        access = kernel.app[keys.ACCESS]
+        key_id = access.all_keys()[0].id
+        held = Held(access._store, "put_key")
+        revoking = asyncio.ensure_future(access.revoke_key(key_id))
+        await held.begun.wait()
+        renaming = asyncio.ensure_future(access.change_key(key_id, KeyPatch(name="new")))
+        held.let_go.set()
+        await asyncio.gather(revoking, renaming)
+        row = (await kernel.rows("SELECT name, revoked_ms FROM api_keys"))[0]
+        assert row["name"] == "new"
+        assert row["revoked_ms"] is not None
+        assert access.all_keys()[0].revoked_ms is not None
+
+
+async def test_a_password_that_was_changed_while_it_was_checked_does_not_sign_in(
+    heldard_kernel: Any, make_user: MakeUser
+) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        ada = await make_user(kernel)
+        access = kernel.app[keys.ACCESS]
+        held = Held(access._passwords, "check")
+        signing_in = asyncio.ensure_future(login(kernel))
+        await held.begun.wait()
+        real = held._real
+        held._real = lambda *given: _true()
+        await access.change_user(ada, UserPatch(password="another horse"))
+        held.let_go.set()
+        assert (await signing_in).status == 401
+        held._real = real
+        assert (await login(kernel, "ada", "another horse")).status == 200
+
+
+async def _true() -> bool:
+    return True
+
+
+async def test_a_session_used_as_it_ends_stays_ended(heldard_kernel: Any, make_user: MakeUser) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        await make_user(kernel)
+        token = (await login(kernel)).body["token"]
+        drop_cookies(kernel)
+        kernel.clock.jump_to(kernel.clock.now_ms() + 120_000)
+        access = kernel.app[keys.ACCESS]
+        held = Held(access._store, "use_session")
+        assert (await me(kernel, token)).status == 200
+        await held.begun.wait()
+        await access.sign_out(token)
+        held.let_go.set()
+        await kernel.settle()
+        assert await kernel.rows("SELECT token FROM sessions") == []
 
 
 async def test_usernames_are_plain(heldard_kernel: Any) -> None:
