@@ -218,6 +218,7 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
     app[keys.RETENTION] = Retention(
         RetentionStore(app[keys.DB]), evidence, app[keys.INGEST].sources, guard, clock, events.emit, settings.retention
     )
+    await app[keys.RETENTION].load()
 
 
 async def _outgoing(app: web.Application, settings: Settings, clock: Clock) -> None:

@@ -156,7 +156,7 @@ class RetentionSettings(Section, frozen=True, kw_only=True):
     max_db_mb: Annotated[
         int,
         LIVE,
-        Meta(ge=8, description="Room for rows in the database; beyond, detections go first, then events, then audit."),
+        Meta(ge=8, description="Room for rows in the database; beyond, detections go first, then old events."),
     ] = 4096
     disk_reserve_mb: Annotated[
         int,

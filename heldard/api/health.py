@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from heldard import __version__, keys
 from heldard.api.endpoint import Reply, route
@@ -56,13 +58,22 @@ class Enforcement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SystemDatabase(msgspec.Struct, frozen=True, kw_only=True):
-    """How large the database is and may become. incremental: freed pages can be given back without a rebuild."""
+    """How large the database is and may become. used_bytes: pages that hold rows. max_overridden: the cap was set here
+    and stands before `retention.max_db_mb`. incremental: freed pages can be given back without a rebuild.
+    """
 
     db_bytes: int
     used_bytes: int
     max_db_bytes: int
     max_db_gb: float
+    max_overridden: bool
     incremental: bool
+
+
+class SystemDatabaseCap(msgspec.Struct, frozen=True, kw_only=True):
+    """max_db_gb: what rows may take, in GiB, at least 8 MiB; null for what `retention.max_db_mb` says."""
+
+    max_db_gb: Annotated[float, Meta(ge=8 / 1024, le=1024 * 1024)] | None
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,9 +164,20 @@ async def system(request: web.Request) -> System:
     )
 
 
-@route("GET", "/api/v1/system/db", capability="system:read")
+@route("GET", "/api/v1/system/db", capability="system:read", unscoped=True)
 async def system_db(request: web.Request) -> SystemDatabase:
     """How large the database is and may become."""
+    return await _database(request)
+
+
+@route("PUT", "/api/v1/system/db", capability="admin", unscoped=True)
+async def put_system_db(request: web.Request, body: SystemDatabaseCap) -> SystemDatabase:
+    """Say how large the database may become, over restarts; what has no room is shed within seconds, cheapest first."""
+    await request.app[keys.RETENTION].set_cap(None if body.max_db_gb is None else body.max_db_gb * 1024)
+    return await _database(request)
+
+
+async def _database(request: web.Request) -> SystemDatabase:
     size = await request.app[keys.RETENTION].size()
     mode = await request.app[keys.DB].fetch_one("PRAGMA auto_vacuum")
     return SystemDatabase(
@@ -163,8 +185,9 @@ async def system_db(request: web.Request) -> SystemDatabase:
         used_bytes=size.used_bytes,
         max_db_bytes=size.max_bytes,
         max_db_gb=size.max_bytes / 1024**3,
+        max_overridden=request.app[keys.RETENTION].cap_overridden,
         incremental=mode is not None and mode[0] == INCREMENTAL,
     )
 
 
-ROUTES = (healthz, readyz, site, system, system_db)
+ROUTES = (healthz, readyz, site, system, system_db, put_system_db)

@@ -55,3 +55,16 @@ SELECT path FROM media_artifacts WHERE path IN (SELECT value FROM json_each(:pat
 -- name: used_sources
 -- What the log still refers to.
 SELECT DISTINCT source, channel FROM outbox;
+
+-- name: db_cap
+-- The cap on the database that was set while heldard ran.
+SELECT value FROM settings WHERE key = 'max_db_mb';
+
+-- name: put_db_cap
+-- Set a cap over the one of the configuration.
+INSERT INTO settings (key, value, updated_ms) VALUES ('max_db_mb', :value, :now_ms)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_ms = excluded.updated_ms;
+
+-- name: drop_db_cap
+-- Go back to the cap of the configuration.
+DELETE FROM settings WHERE key = 'max_db_mb';

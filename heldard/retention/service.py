@@ -70,6 +70,7 @@ class Retention:
         self._clock = clock
         self._emit = emit
         self._settings = settings
+        self._cap_mb: float | None = None
         self._over_cap = False
         self._told_low = False
         self.guard = guard
@@ -79,8 +80,26 @@ class Retention:
     def store(self) -> RetentionStore:
         return self._store
 
+    async def load(self) -> None:
+        """Take up the cap that was set in an earlier run."""
+        self._cap_mb = await self._store.cap_mb()
+
     async def size(self) -> DatabaseView:
-        return await self._store.size(self._settings.max_db_mb * MIB)
+        return await self._store.size(self._cap_bytes)
+
+    @property
+    def cap_overridden(self) -> bool:
+        """Whether a cap that was set while heldard ran stands before the configuration's."""
+        return self._cap_mb is not None
+
+    @property
+    def _cap_bytes(self) -> int:
+        return round((self._settings.max_db_mb if self._cap_mb is None else self._cap_mb) * MIB)
+
+    async def set_cap(self, cap_mb: float | None) -> None:
+        """Cap the database from now on, over restarts; None goes back to the configuration's cap."""
+        await self._store.put_cap(cap_mb, self._clock.now_ms())
+        self._cap_mb = cap_mb
 
     @property
     def settings(self) -> RetentionSettings:
@@ -292,7 +311,7 @@ class Retention:
 
     async def shed_size(self) -> None:
         """Over the cap: finished batches, then unfinished ones, then events that are older than `emergency_hours`."""
-        cap = self._settings.max_db_mb * MIB
+        cap = self._cap_bytes
         old_ms = self._clock.now_ms() - self._settings.emergency_hours * HOUR_MS
         used = (await self._store.size(cap)).used_bytes
         if used <= cap:

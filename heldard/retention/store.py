@@ -94,6 +94,17 @@ class RetentionStore:
 
         await self.db.write(unit)
 
+    async def cap_mb(self) -> float | None:
+        """The cap that was set while heldard ran, in MiB; None for the configuration's."""
+        row = await self.db.fetch_one(SQL["db_cap"])
+        return None if row is None else float(row["value"])
+
+    async def put_cap(self, cap_mb: float | None, now_ms: int) -> None:
+        """None goes back to the configuration's."""
+        query = SQL["drop_db_cap" if cap_mb is None else "put_db_cap"]
+        row = {"value": repr(cap_mb), "now_ms": now_ms}
+        await self.db.change(lambda connection: connection.execute(query, row).rowcount, about="max_db_mb")
+
     async def size(self, max_bytes: int) -> DatabaseView:
         page = await self.db.fetch_one("PRAGMA page_size")
         assert page is not None

@@ -97,7 +97,7 @@ async def test_system_tells_of_room_streams_and_what_is_enforced(client: Client)
     assert system["resident_bytes"] > 1_000_000
     async with client.get("/api/v1/system/db") as answer:
         database = await answer.json()
-    assert (database["max_db_gb"], database["incremental"]) == (4.0, True)
+    assert (database["max_db_gb"], database["max_overridden"], database["incremental"]) == (4.0, False, True)
 
 
 async def test_webhooks_are_counted_by_what_became_of_each_delivery(client: Client) -> None:
