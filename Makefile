@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml plugins/heldard-zones/pyproject.toml plugins/heldard-an
 	@echo "Installing into $(VENV) (once; a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
 		-e '.[worker,ffmpeg,pyav]' -e plugins/heldard-zones -e plugins/heldard-anpr --group test --group check
 	@touch $@
 

@@ -1,5 +1,13 @@
-"""`python -m heldard`."""
+"""The command `heldard`, and `python -m heldard`."""
 
-from heldard.cli import main
+from heldard import startup
 
-main()
+
+def main() -> None:
+    with startup.importing():
+        from heldard.cli import main as command
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -67,8 +67,10 @@ for _command in (*operate.COMMANDS, *plugin_cli.COMMANDS):
 @click.option("--port", type=int, help="Overrides server.port; 0 takes a free one.")
 def serve(config_file: Path | None, data_dir: Path | None, host: str | None, port: int | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from heldard import logs
-    from heldard.serve import serve as run
+    from heldard import logs, startup
+
+    with startup.importing():
+        from heldard.serve import serve as run
 
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
 
