@@ -73,6 +73,7 @@ from heldard.plugins import (
     plugin_migrations,
     read_settings,
     shape_of,
+    sources,
 )
 from heldard.retention.disk import DiskGuard
 from heldard.retention.model import EVENT_TYPES as RETENTION_EVENTS
@@ -326,7 +327,9 @@ def _routes(app: web.Application) -> None:
     for brought in app[BROUGHT].values():
         endpoints += brought.routes
     app[ROUTES] = endpoints
-    app[openapi.DESCRIPTION] = openapi.Description(endpoints, auth=app[keys.SETTINGS].auth.enabled)
+    app[openapi.DESCRIPTION] = openapi.Description(
+        endpoints, auth=app[keys.SETTINGS].auth.enabled, sources=sources(app[keys.PLUGINS].all)
+    )
     for endpoint in endpoints:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.bind())
 

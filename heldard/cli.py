@@ -143,21 +143,25 @@ async def _openapi(settings: Settings, *, with_plugins: bool) -> dict[str, Any]:
     from heldard import keys
     from heldard.api import openapi
     from heldard.app import ROUTES, build
+    from heldard.plugins import sources
 
     with tempfile.TemporaryDirectory(prefix="heldard-openapi-") as folder:
         store = msgspec.structs.replace(settings.store, data_dir=folder)
         app = await build(msgspec.structs.replace(settings, store=store), found=None if with_plugins else ())
         await app[keys.DB].close()
     routes = app[ROUTES]
-    return openapi.document(routes)
+    return openapi.document(routes, sources=sources(app[keys.PLUGINS].all))
 
 
 @main.command("errors")
-def error_catalogue() -> None:
+@click.option("--plugins", "with_plugins", is_flag=True, help="With those of the installed plugins.")
+def error_catalogue(with_plugins: bool) -> None:
     """The catalogue of error codes, as the reference has it."""
     from heldard import api_pages
+    from heldard.plugins import discover, sources
 
-    click.echo(api_pages.errors(), nl=False)
+    found = sources(discover(())) if with_plugins else {}
+    click.echo(api_pages.errors({"heldard": api_pages.KERNEL, **found}), nl=False)
 
 
 main.add_command(worker)

@@ -452,5 +452,16 @@ def commands(plugins: Iterable[Plugin]) -> dict[str, click.Command]:
     return found
 
 
+def sources(plugins: Iterable[Plugin]) -> dict[str, Path]:
+    """Where the code of active plugins lies, by name: the package of the entry point, or its single module."""
+    found: dict[str, Path] = {}
+    for plugin in sorted(plugins, key=lambda plugin: plugin.name):
+        file = getattr(plugin.module, "__file__", None)
+        if plugin.state == "active" and file is not None:
+            path = Path(file)
+            found[plugin.name] = path.parent if getattr(plugin.module, "__package__", "") else path
+    return found
+
+
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:500]

@@ -6,13 +6,14 @@ import asyncio
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from heldard import __version__
+from heldard import __version__, api_pages
 from heldard.api.endpoint import Endpoint, Reply, route
 from heldard.auth.capabilities import SIGNED_IN
 from heldard.auth.guard import COOKIE
@@ -21,14 +22,16 @@ from heldard.auth.guard import COOKIE
 class Description:
     """The document of some routes, made when it is first asked for."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, auth: bool) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], *, auth: bool, sources: Mapping[str, Path]) -> None:
+        """sources: where the code of plugins lies, by their names."""
         self._endpoints = endpoints
         self._auth = auth
+        self._sources = sources
         self._document: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         if self._document is None:
-            self._document = document(self._endpoints, auth=self._auth)
+            self._document = document(self._endpoints, auth=self._auth, sources=self._sources)
         return self._document
 
 
@@ -56,17 +59,19 @@ STATUSES = {
 
 
 class Error(msgspec.Struct, frozen=True):
-    """Every error there is. code: stable, see the catalogue. error: what happened and what to do."""
+    """Every error there is. code: stable, one of those in `x-errors`. error: what happened and what to do."""
 
     error: str
     code: str
     details: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-def document(endpoints: Sequence[Endpoint], *, auth: bool = True) -> dict[str, Any]:
+def document(
+    endpoints: Sequence[Endpoint], *, auth: bool = True, sources: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """The whole document. Its order follows paths and methods, so that equal APIs give equal texts.
 
-    auth: a credential is needed; else it is only welcome.
+    auth: a credential is needed; else it is only welcome. sources: where the code of plugins lies, for their errors.
     """
     ordered = sorted(endpoints, key=lambda endpoint: (endpoint.path, endpoint.method))
     kinds = [Error, *(kind for endpoint in ordered for kind in _kinds(endpoint))]
@@ -91,6 +96,7 @@ def document(endpoints: Sequence[Endpoint], *, auth: bool = True) -> dict[str, A
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in sorted({endpoint.tag for endpoint in ordered})],
+        "x-errors": api_pages.for_openapi({"heldard": api_pages.KERNEL, **(sources or {})}),
         "paths": paths,
         "components": {
             "schemas": {name: components[name] for name in sorted(components)},

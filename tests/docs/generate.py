@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "config/heldard.toml": ("config", "sample", "--kernel-only"),
     "docs/reference/cli.md": ("pages", "commands"),
-    "docs/reference/errors.md": ("errors",),
+    "docs/reference/errors.md": ("errors", "--plugins"),
     "docs/reference/hooks.md": ("pages", "hooks"),
     "docs/reference/metrics.md": ("pages", "metrics"),
     "docs/reference/openapi.json": ("openapi",),

@@ -40,8 +40,8 @@ class Gate:
         """Carry out one opening that was asked for. The kernel runs this at most once, and not when it is stale."""
         refusal = await self._forbidden(payload["camera_id"], by_hand=False)
         if refusal is not None:
-            await self._end(payload, "refused", refusal)
-            return {"state": "refused", "reason": refusal}
+            await self._end(payload, "refused", refusal.code)
+            return {"state": "refused", "reason": refusal.code}
         try:
             await self._pulse(payload)
         except ActuatorError as error:
@@ -54,7 +54,7 @@ class Gate:
         """Open now; the length of the pulse. Raises InvalidError with what is in the way, or what the device said."""
         refusal = await self._forbidden(camera_id, by_hand=True)
         if refusal is not None:
-            raise InvalidError(f"the gate at {camera_id} cannot be opened: {refusal}", code=refusal)
+            raise refusal
         policy = (await self.ctx.fetch(SQL["policy"], [camera_id]))[0]
         now = self.ctx.clock.now_ms()
         key = new_id("open")
@@ -72,16 +72,19 @@ class Gate:
         await self._end(payload, "opened", None)
         return int(policy["pulse_ms"])
 
-    async def _forbidden(self, camera_id: str, *, by_hand: bool) -> str | None:
+    async def _forbidden(self, camera_id: str, *, by_hand: bool) -> InvalidError | None:
         """What is in the way at this moment, or None."""
+        gate = f"the gate at {camera_id} stays shut"
         if (await self.ctx.fetch(SQL["settings"]))[0]["kill_switch"]:
-            return "kill_switch"
+            return InvalidError(f"{gate}: the kill switch is on", code="kill_switch")
         rows = await self.ctx.fetch(SQL["policy"], [camera_id])
         if not rows:
-            return "no_policy"
+            return InvalidError(f"{gate}: it has no policy yet", code="no_policy")
         if not by_hand and not rows[0]["enabled"]:
-            return "policy_disabled"
-        return None if camera_id in self.actuators else "no_actuator"
+            return InvalidError(f"{gate}: its policy is not enabled", code="policy_disabled")
+        if camera_id not in self.actuators:
+            return InvalidError(f"{gate}: no actuator is configured for that camera", code="no_actuator")
+        return None
 
     async def _pulse(self, payload: dict[str, Any]) -> None:
         key = payload["key"]
