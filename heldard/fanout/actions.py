@@ -50,9 +50,14 @@ class Actions:
 
     async def start(self) -> None:
         now = self._clock.now_ms()
-        await self._db.write(lambda connection: connection.execute(SQL["interrupt_actions"], {"now": now}))
+        await self._db.write(lambda connection: self._tidy(connection, now))
         for handler in self._handlers.values():
             self._supervisor.start(f"actions.{handler.kind}", functools.partial(self._serve, handler))
+
+    @staticmethod
+    def _tidy(connection: sqlite3.Connection, now: int) -> None:
+        connection.execute(SQL["interrupt_actions"], {"now": now})
+        connection.execute(SQL["expire_actions"], {"now": now})
 
     def poke(self) -> None:
         """Actions were committed."""
@@ -63,8 +68,8 @@ class Actions:
         due = self._due[handler.kind]
         while True:
             due.clear()
-            for row in await self._db.fetch(SQL["waiting_actions"]):
-                if row["kind"] == handler.kind:
+            while rows := await self._db.fetch(SQL["waiting_actions"], {"kind": handler.kind}):
+                for row in rows:
                     await self._run(handler, row)
             try:
                 async with asyncio.timeout(IDLE_S):

@@ -132,9 +132,14 @@ ON CONFLICT (consumer, key) DO NOTHING;
 UPDATE actions SET state = 4, ended_ms = :now, outcome = '{"error":"the daemon stopped while it ran"}'
 WHERE state = 1 AND state < 2;
 
+-- name: expire_actions
+-- Actions nobody carried out in time, also those of a kind that nobody handles any more.
+UPDATE actions SET state = 5, ended_ms = :now WHERE state = 0 AND state < 2 AND expires_ms <= :now;
+
 -- name: waiting_actions
--- What is to be done next, oldest first.
-SELECT id, kind, key, camera_id, payload, expires_ms FROM actions WHERE state = 0 AND state < 2 ORDER BY id LIMIT 100;
+-- What of one kind is to be done next, oldest first.
+SELECT id, kind, key, camera_id, payload, expires_ms FROM actions
+WHERE kind = :kind AND state = 0 AND state < 2 ORDER BY id LIMIT 100;
 
 -- name: start_action
 -- Claim an action before it runs.

@@ -24,9 +24,10 @@ DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(:seqs));
 DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT :limit) AND created_ms < :before_ms;
 
 -- name: delete_actions
--- The oldest ended actions from before a time.
+-- The oldest actions from before a time that have ended, or that nobody will carry out any more.
 DELETE FROM actions WHERE id IN (
-  SELECT id FROM actions WHERE state >= 2 AND created_ms < :before_ms ORDER BY id LIMIT :limit);
+  SELECT id FROM actions WHERE created_ms < :before_ms AND (state >= 2 OR state = 0 AND expires_ms < :before_ms)
+  ORDER BY id LIMIT :limit);
 
 -- name: delete_audit_log
 -- The oldest audited changes from before a time.

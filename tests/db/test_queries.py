@@ -55,6 +55,7 @@ def test_every_statement_is_accepted(schema: sqlite3.Connection, package: str, n
         ("fanout", "count_parked", "consumer_fanout_odd"),
         ("fanout", "interrupt_claims", "consumer_fanout_odd"),
         ("fanout", "waiting_actions", "actions_open"),
+        ("fanout", "expire_actions", "actions_open"),
         ("fanout", "finish_camera", "outbox_unfinished"),
         ("ingest", "batch_of_frame", "outbox_frame"),
         ("ingest", "batches_at", "outbox_camera_at"),

@@ -77,19 +77,22 @@ async def test_steps_wait_while_many_wait_for_the_writer(box: Box) -> None:
     assert box.clock.ms - began >= 2000
 
 
-async def test_events_and_ended_actions_go_by_age_and_waiting_actions_stay(box: Box) -> None:
+async def test_events_and_actions_go_by_age_and_those_that_may_still_be_done_stay(box: Box) -> None:
     await box.event()
     action = (
         "INSERT INTO actions (consumer, kind, key, camera_id, payload, created_ms, expires_ms, state) "
-        "VALUES (1, 'k', ?, 'gate', '{}', ?, 0, ?)"
+        "VALUES (1, 'k', ?, 'gate', '{}', ?, ?, ?)"
     )
-    rows = [(str(state), START_MS, state) for state in (0, 2)]
+    rows = [
+        ("ended", START_MS, START_MS, 2), ("nobody's", START_MS, START_MS, 0),
+        ("waits", START_MS, START_MS + 400 * DAY_MS, 0), ("runs", START_MS, START_MS, 1),
+    ]  # fmt: skip
     await box.db.write(lambda connection: connection.executemany(action, rows))
     box.clock.ms += 366 * DAY_MS
     await box.event()
     await box.retention.sweep()
     assert await box.count("events") == 1
-    assert [row["state"] for row in await box.db.fetch("SELECT state FROM actions")] == [0]
+    assert [row["key"] for row in await box.db.fetch("SELECT key FROM actions ORDER BY id")] == ["waits", "runs"]
 
 
 async def test_the_audit_log_goes_by_age_and_sessions_when_they_end(box: Box) -> None:
