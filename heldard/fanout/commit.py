@@ -136,6 +136,9 @@ class EffectWriter:
 
     def _one(self, connection: sqlite3.Connection, effects: Effects, so_far: Committed) -> Committed:
         check_size(effects)
+        for name, frame in effects.frames.items():
+            row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
+            connection.execute(SQL["insert_evidence"], row)
         effect = UnitEffects(self, connection, effects.camera_id)
         tx = PluginTx(connection, self.guard, effect)
         for operation in effects.operations:
@@ -147,9 +150,6 @@ class EffectWriter:
                 operation(tx)
         for action in effects.actions:
             effect.act(action)
-        for name, frame in effects.frames.items():
-            row = (name, frame.camera_id, frame.captured_ms, len(frame.jpeg), self.now_ms())
-            connection.execute(SQL["insert_evidence"], row)
         return Committed(so_far.events + effect.events, so_far.actions + effect.actions)
 
 
@@ -176,10 +176,16 @@ class UnitEffects:
     def event(self, draft: EventDraft) -> str:
         if not self._writer.events.known(draft.event_type):
             raise ValueError(f"event type {draft.event_type!r} is not registered (heldard_register_event_types)")
+        if draft.evidence is not None and not self._kept(draft.evidence):
+            draft = msgspec.structs.replace(draft, evidence=None)
         decided = self._writer.decide_severity(draft)
         seq = self._writer.events.insert(self._connection, decided)
         self.events.append((seq, decided))
         return self._writer.events.public_id(seq)
+
+    def _kept(self, evidence: str) -> bool:
+        """Whether the picture is there: without room on the disk, events go without theirs."""
+        return self._connection.execute(SQL["is_kept"], (evidence,)).fetchone() is not None
 
     def act(self, action: ActionDraft) -> None:
         writer = self._writer

@@ -154,6 +154,10 @@ UPDATE actions SET state = :state, ended_ms = :now, outcome = :outcome WHERE id 
 INSERT INTO media_artifacts (path, camera_id, kind, captured_ms, size_bytes, created_ms) VALUES (?, ?, 'frame', ?, ?, ?)
 ON CONFLICT (path) DO NOTHING;
 
+-- name: is_kept
+-- Whether a picture is kept as evidence.
+SELECT 1 FROM media_artifacts WHERE path = ?;
+
 -- name: forget_state_of_camera
 -- A deleted camera's state, all consumers.
 DELETE FROM consumer_state WHERE camera = :camera;
