@@ -134,7 +134,10 @@ async def _store(app: web.Application, settings: Settings, clock: Clock) -> None
     except OSError as error:
         raise ConfigError(f"store.data_dir {settings.data_dir} cannot be made: {error.strerror}") from None
     app[keys.SUPERVISOR] = Supervisor(clock)
-    db = Database(settings.data_dir / "heldard.db", clock, settings.store.durability, settings.store.queue_limit)
+    store = settings.store
+    db = Database(
+        settings.data_dir / "heldard.db", clock, store.durability, store.queue_limit, store.queue_mb * MEBIBYTE
+    )
     app[keys.DB] = db
     await db.open()
     app[event_routes.NAMES] = Names(db)
@@ -201,8 +204,9 @@ async def _path_of_data(app: web.Application, settings: Settings, clock: Clock) 
         db, names, sources, events, app[keys.LOG], rings, app[media.EVIDENCE], supervisor, clock, settings.fanout
     )
     app[keys.INGEST] = Ingest(
-        db, names, sources, app[keys.CAMERAS], app[keys.TASKS], events, app[keys.FANOUT], rings, clock, settings.ingest
-    )
+        db, names, sources, app[keys.CAMERAS], app[keys.TASKS], events, app[keys.FANOUT], app[keys.LOG], rings, clock,
+        settings.ingest,
+    )  # fmt: skip
     app[keys.BINDER] = Binder(
         settings.ingest.provenance, app[keys.LEASES], app[keys.TASKS], app[keys.CAMERAS], events, clock
     )

@@ -56,6 +56,9 @@ class StoreSettings(Section, frozen=True, kw_only=True):
         Meta(description="full: acknowledged survives power loss. normal: survives crashes, several times faster."),
     ] = "full"
     queue_limit: Annotated[int, Meta(ge=16, description="Writes that may wait before callers get 503.")] = 4096
+    queue_mb: Annotated[
+        int, Meta(ge=1, description="Memory that waiting batches may hold, in MiB, before callers get 503.")
+    ] = 256
 
 
 class IngestSettings(Section, frozen=True, kw_only=True):

@@ -138,6 +138,7 @@ METRICS: Mapping[str, Metric] = {
     "heldard_writer_refused_total": _m("counter", "Units refused because too many waited."),
     "heldard_writer_largest_group": _m("gauge", "Most units committed together so far."),
     "heldard_writer_waiting": _m("gauge", "Units waiting now."),
+    "heldard_writer_waiting_bytes": _m("gauge", "Memory held by batches that are not committed yet, roughly."),
     # consumers
     "heldard_consumer_lag_batches": _m("gauge", "Batches a consumer has not ended with.", "consumer"),
     "heldard_consumer_lag_seconds": _m("gauge", "Age of the oldest of them; 0 without any.", "consumer"),

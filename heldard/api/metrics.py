@@ -111,6 +111,7 @@ def _ingest(app: web.Application, told: Exposition) -> None:
     told.add("heldard_writer_refused_total", figures.refused)
     told.add("heldard_writer_largest_group", figures.largest_group)
     told.add("heldard_writer_waiting", app[keys.DB].writer.waiting)
+    told.add("heldard_writer_waiting_bytes", app[keys.DB].writer.waiting_bytes)
 
 
 async def _consumer(app: web.Application, told: Exposition, member: Member) -> None:

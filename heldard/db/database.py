@@ -12,7 +12,7 @@ from heldard.clock import Clock
 from heldard.db import migrations
 from heldard.db.readers import Readers
 from heldard.db.witness import present_witness
-from heldard.db.writer import QUEUE_LIMIT, Writer
+from heldard.db.writer import QUEUE_BYTES, QUEUE_LIMIT, Writer
 from heldard.errors import StoreError
 
 T = TypeVar("T")
@@ -30,12 +30,15 @@ class Database:
     never to a crash of the process.
     """
 
-    def __init__(self, path: Path, clock: Clock, durability: str = "full", queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, durability: str = "full", queue_limit: int = QUEUE_LIMIT,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:  # fmt: skip
         self.path = path
         self._clock = clock
         self._durability = durability
         self._file: tuple[int, int] | None = None
-        self.writer = Writer(self.connect, queue_limit, self._check_file)
+        self.writer = Writer(self.connect, queue_limit, self._check_file, queue_bytes)
         self.readers = Readers(self.connect_reader)
 
     def connect(self) -> sqlite3.Connection:
@@ -99,9 +102,12 @@ class Database:
         await self.writer.close()
         await self.readers.close()
 
-    async def write(self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None) -> T:
-        """Run a unit of work; its result after the commit. See Writer.submit for `on_commit` and what is raised."""
-        return await self.writer.submit(unit, on_commit)
+    async def write(
+        self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None, *,
+        hurry: bool = True,
+    ) -> T:  # fmt: skip
+        """Run a unit of work; its result after the commit. See Writer.submit for the rest, and for what is raised."""
+        return await self.writer.submit(unit, on_commit, hurry=hurry)
 
     async def change(
         self,

@@ -110,6 +110,13 @@ class EffectWriter:
             raise AlreadyClaimedError from error
         return self.effects(connection, [effects for _, effects in batches])
 
+    def claim_ahead(self, connection: sqlite3.Connection, seq: int, effects: Effects) -> Committed | None:
+        """As `claims`, for a batch whose own unit ran just before: None when that did not write it, and then nothing is
+        written here either."""
+        if connection.execute(SQL["claim_logged"], (self.consumer_id, self.now_ms(), seq)).rowcount != 1:
+            return None
+        return self.effects(connection, [effects])
+
     def effects(self, connection: sqlite3.Connection, all_effects: Sequence[Effects]) -> Committed:
         """Carry out the effects of one camera in order. Of state that several of them keep, the last is written."""
         committed = Committed([], 0)

@@ -74,7 +74,10 @@ class LoopDriver:
         self._timeout_s = timeout_s
         self._on_blocked = on_blocked
         self._under_way = 0
-        self._slice_s = 0.0
+        self.slice_s = SLICE_S
+        self._used_s = 0.0
+        self.plain: set[str] = set()
+        """Methods that had nothing to await when they were last called."""
         self.life = 0
         self.rss_bytes: int | None = None
 
@@ -90,15 +93,34 @@ class LoopDriver:
         try:
             answer = self._call(method, *arguments)
             if inspect.isawaitable(answer):
+                self.plain.discard(method.__name__)
                 await _in_time(answer, self._timeout_s)
-            elif self._slice_s > SLICE_S:
-                self._slice_s = 0.0
+                return
+            self.plain.add(method.__name__)
+            if self._used_s > self.slice_s:
+                self._used_s = 0.0
                 await asyncio.sleep(0)  # noqa: TID251 - not waiting, only letting others run
         except BaseException as error:
             _contain(error)
             raise
         finally:
             self._under_way -= 1
+
+    def call_at_once(self, method: Callable[..., Any], *arguments: Any) -> bool:
+        """Call a method that had nothing to await the last time; False when it has now, and then what it was to do is
+        not done. Raises as `call` does."""
+        try:
+            answer = self._call(method, *arguments)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise ConsumerAbortedError(f"raised {type(error).__name__}: {error}") from error
+        if inspect.iscoroutine(answer):
+            answer.close()
+        if inspect.isawaitable(answer):
+            self.plain.discard(method.__name__)
+            return False
+        return True
 
     def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         watchdog = self._watchdog
@@ -117,7 +139,7 @@ class LoopDriver:
             ) from None
         finally:
             took = REAL.monotonic() - began
-            self._slice_s += took
+            self._used_s += took
             if took > watchdog.blocked_s:
                 self._on_blocked(took)
 

@@ -1,5 +1,9 @@
 """One consumer, one camera: batches in log order, one commit for claim and effects.
 
+A lane that has nothing else to do consumes a batch as soon as the batch's own unit of work is queued: its claim and
+effects are queued right behind, so that one commit takes both, and are written only if the batch is. Whatever goes
+wrong on that way undoes itself: the lane restores its state, and drives the batch from its queue like any other.
+
 A lane holds a bounded number of batches in memory. When more come than it may hold it lets them go and reads the log
 from where it stands until it has caught up; so does a lane that starts with batches a crash cut short. That is the
 drainer: there is no other.
@@ -50,6 +54,10 @@ class Lane:
         self._restored = False
         self._life = 0
         self._tick_ms: int | None = None
+        self._working = False
+        self._ahead: tuple[Batch, Pending | None] | None = None
+        self._looks_ahead = True
+        self._closed = False
         self.at_ms = 0
 
     # --- giving it work ---------------------------------------------------------------------------------------------
@@ -60,10 +68,13 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        return not (self._queue or self._behind or self._errands)
+        return not (self._queue or self._behind or self._errands or self._ahead)
 
     def offer(self, batch: Batch, pending: Pending) -> bool:
         """Queue a batch that was just committed. False when it will be read from the log later."""
+        if self._ahead is not None and self._ahead[0] is batch:
+            self._ahead = batch, pending
+            return True
         if self._behind or len(self._queue) >= self.member.lane_limit:
             self.fall_behind()
             return False
@@ -94,6 +105,7 @@ class Lane:
 
     def close(self) -> None:
         """The lane has ended for good: whoever waits for it is told, batches in memory count as dealt with."""
+        self._closed = True
         while self._queue:
             self._queue.popleft()[1].ended()
         self._refuse_errands(NotFoundError(f"camera {self.camera_id!r} was deleted", code="camera_not_found"))
@@ -111,13 +123,17 @@ class Lane:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._working = True
             while not self.member.held and await self._step():
                 pass
+            self._working = False
             if self.member.held:
                 self._refuse_errands(self.member.held_error())
 
     async def _step(self) -> bool:
-        """Do the next thing; False when there is none."""
+        """Do the next thing; False when there is none, or when what was done ahead is not committed yet."""
+        if self._ahead is not None:
+            return False
         if self._errands:
             await self._run_errand(*self._errands.popleft())
         elif self._queue:
@@ -191,6 +207,47 @@ class Lane:
             handled += 1
         return handled
 
+    # --- ahead of the batch's own commit ----------------------------------------------------------------------------
+
+    def take_ahead(self, batch: Batch) -> None:
+        """Consume a batch whose own unit was queued just now, if nothing stands in the way; `offer` follows when it is
+        committed.
+
+        After a duplicate or a failure, not before a batch was driven the other way: such things come in rows, and each
+        costs reading the state back.
+        """
+        member = self.member
+        if not (self._looks_ahead and self._restored and self.idle) or self._working or self._tick_ms is not None:
+            return
+        effects = Effects(self.camera_id, batch.at_ms, batch.frames)
+        self._restored = self._looks_ahead = False
+        try:
+            if member.consume_ahead(batch, effects):
+                member.commit_ahead(batch.seq, effects, self._told_ahead)
+                self._ahead, self._restored, self._looks_ahead = (batch, None), True, True
+        except LoopHeldError as error:
+            member.note_failure(self.camera_id, batch.seq, 1, error)
+        except Exception:  # noqa: BLE001 - it will fail again when the batch comes by the queue, and is noted then
+            return
+
+    def _told_ahead(self, written: bool) -> None:
+        """The claim queued behind its batch was committed, or was not; `offer` came before if the batch was."""
+        assert self._ahead is not None
+        (batch, pending), self._ahead = self._ahead, None
+        if written:
+            self.at_ms = max(self.at_ms, batch.at_ms)
+            self._cursor = max(self._cursor, batch.seq)
+            self.member.note_success(1)
+            self.member.note_ended([batch])
+        else:
+            self._restored = self._looks_ahead = False
+        if pending is not None:
+            if written or self._closed:
+                pending.ended()
+            else:
+                self._queue.appendleft((batch, pending))
+        self._wake.set()
+
     # --- effects: claim and effects in one commit -------------------------------------------------------------------
 
     async def _effects_once(self, batch: Batch) -> bool:
@@ -238,6 +295,7 @@ class Lane:
         await member.keep_frames([effects for _, effects in claims])
         await member.commit(functools.partial(_claims, member, claims, attempt))
         self.at_ms = max(self.at_ms, batches[-1].at_ms)
+        self._looks_ahead = True
         member.note_success(len(batches))
 
     # --- at most once: claim, then run ------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from heldard.db.group import Outcome
 from heldard.db.guard import SqlGuard
 from heldard.errors import BusyError, HeldardError
 from heldard.fanout.commit import SQL, Committed, EffectWriter
@@ -88,6 +89,41 @@ class Member:
 
     async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> None:
         await self.fanout.db.change(unit, self.fanout.told)
+        self._note_writer_held()
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether batches may be consumed before they are committed: where all that comes of it are effects, and they
+        are there at once."""
+        driver = self.driver
+        plain = isinstance(driver, LoopDriver) and "consume" in driver.plain
+        return plain and self.consumer.delivery == "effects" and not self.held
+
+    def consume_ahead(self, batch: Batch, effects: Effects) -> bool:
+        """Fill the effects of a batch that is not committed yet; False when they are not there at once."""
+        assert isinstance(self.driver, LoopDriver)
+        whole = self.driver.call_at_once(self.consumer.consume, batch, effects)
+        return whole and not effects.frames  # pictures are written before the commit, which takes a while
+
+    def commit_ahead(self, seq: int, effects: Effects, told: Callable[[bool], None]) -> None:
+        """Queue claim and effects of a batch whose own unit was queued just now; `told(whether they were written)`.
+
+        Raises StoreError when the queue is full.
+        """
+
+        def unit(connection: sqlite3.Connection) -> Committed | None:
+            return self.writer.claim_ahead(connection, seq, effects)
+
+        def ended(outcome: Outcome) -> None:
+            written = outcome.error is None and outcome.value is not None
+            if written:
+                self.fanout.told(outcome.value)
+            self._note_writer_held()
+            told(written)
+
+        self.fanout.db.writer.submit_and_tell(unit, ended)
+
+    def _note_writer_held(self) -> None:
         held_s, self.writer.longest_s = self.writer.longest_s, 0.0
         if held_s > self.fanout.watchdog.limit_s:
             self._note_held("the store's writer", held_s, "do less in Effects.transact and in one statement")

@@ -142,6 +142,7 @@ class Fanout:
     async def start(self) -> None:
         """End what a crash left running, take up every lane that has state or work, begin ticking."""
         self.watchdog.start()
+        await self.log.open()
         now = self.clock.now_ms()
         await self.db.write(lambda connection: connection.execute(SQL["interrupt_claims"], {"now": now}))
         for sql in (SQL["lane_times"], SQL["newest_times"]):
@@ -204,6 +205,18 @@ class Fanout:
             if len(self._interest) < 1024:
                 self._interest[task_type] = found
         return found
+
+    def foresee(self, batch: Batch) -> None:
+        """A batch's unit of work was queued just now: lanes that can, consume it at once. `offer` follows its commit.
+
+        Not while an older one of the camera is on its way, for that comes first.
+        """
+        if self._in_flight[batch.camera_id] > 1 or batch.camera_id in self._forgotten:
+            return
+        for member in self.interested(batch.task_type):
+            lane = member.lanes.get(batch.camera_id)
+            if lane is not None and member.looks_ahead:
+                lane.take_ahead(batch)
 
     def offer(self, batch: Batch, on_end: Callable[[], None] | None = None) -> bool:
         """Hand a committed batch to its lanes. True when all of them take it now, and then `on_end` is called when the
@@ -272,7 +285,7 @@ class Fanout:
             connection.execute(SQL["finish"], {"now": now, "seqs": msgspec.json.encode(complete).decode()})
 
         try:
-            await self.db.write(unit)
+            await self.db.write(unit, hurry=False)
         except BusyError:
             self._finished += finished
             self._recheck.update(recheck)

@@ -7,6 +7,7 @@ they lie together and need no index of their own.
 from __future__ import annotations
 
 import functools
+import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,17 @@ WORKER_SPACE = "w:"
 """Namespace of the frame ids that came over HTTP, so that none can be mistaken for the kernel's own."""
 
 
-FRAME_KEY = slice(2, 4)
-AT = 4
-"""Where a batch's tuple has the parts that are looked at before it is written: (channel, frame), and trusted time."""
+FRAME_KEY = slice(3, 5)
+"""Where a batch's tuple has what makes it the same as another: (channel, frame)."""
 
 COLUMNS = 8
 """Columns of a detection beside its number: label, confidence, x, y, w, h, track, attributes."""
+
+TRACK, ATTRIBUTES = 6, 7
+"""Which of them are text of any length."""
+
+BATCH_BYTES, DETECTION_BYTES, TEXT_COST = 2_000, 600, 3
+"""What is held for a batch that waits, per batch, detection and character; its text is held in several forms."""
 
 WIDTH = 1 + COLUMNS
 """Columns of a detection as it is read, its number first. Taken by place: a row's names are looked up one by one."""
@@ -48,11 +54,24 @@ ROWS_AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A batch ready to be written: everything interned. detections: their columns one after the other, in order."""
+    """A batch ready to be written: its place taken, everything interned. detections: their columns one after the other,
+    in order."""
 
     batch: tuple[Any, ...]
     detections: list[Any]
     event: EventDraft | None
+
+
+def size_of(entry: LogEntry) -> int:
+    """What it holds in memory until it is committed, in bytes, roughly."""
+    columns = entry.detections
+    texts = itertools.chain(columns[TRACK::COLUMNS], columns[ATTRIBUTES::COLUMNS])
+    event = 0 if entry.event is None else len(msgspec.json.encode(entry.event.payload))
+    return (
+        BATCH_BYTES
+        + DETECTION_BYTES * len(columns) // COLUMNS
+        + TEXT_COST * (sum(map(len, filter(None, texts))) + event)
+    )
 
 
 def append(connection: sqlite3.Connection, entry: LogEntry) -> tuple[int, bool]:
@@ -60,8 +79,7 @@ def append(connection: sqlite3.Connection, entry: LogEntry) -> tuple[int, bool]:
     cursor = connection.execute(SQL["insert_batch"], entry.batch)
     if cursor.rowcount == 0:
         return connection.execute(SQL["batch_of_frame"], entry.batch[FRAME_KEY]).fetchone()[0], False
-    assert cursor.lastrowid is not None
-    seq = cursor.lastrowid
+    seq: int = entry.batch[0]
     values = entry.detections
     step = ROWS_AT_ONCE * COLUMNS
     for start in range(0, len(values), step):
@@ -95,6 +113,18 @@ class DetectionLog:
         self._names = names
         self._sources = sources
         self._frames = frames
+        self._last_place = 0
+
+    async def open(self) -> None:
+        """Before the first batch is written: see where the log ends."""
+        row = await self._db.fetch_one(SQL["last_place"])
+        self._last_place = 0 if row is None else row["seq"] or 0
+
+    def next_place(self) -> int:
+        """The place in the log of a batch that is about to be written. One that turns out to be a duplicate, or cannot
+        be written, leaves its place empty."""
+        self._last_place += 1
+        return self._last_place
 
     async def to_batches(self, rows: Sequence[sqlite3.Row], *, replayed: bool) -> list[Batch]:
         """Outbox rows with their detections, as consumers are given them."""

@@ -1,9 +1,13 @@
 -- name: insert_batch
 -- The batch's row in the log; nothing when its frame is known already in its channel.
-INSERT INTO outbox (camera, source, channel, frame, at_ms, timestamp_ms, captured_ms, received_ms, detection_count,
-  labels, fanned_out_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO outbox (seq, camera, source, channel, frame, at_ms, timestamp_ms, captured_ms, received_ms,
+  detection_count, labels, fanned_out_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (channel, frame) WHERE frame IS NOT NULL DO NOTHING;
+
+-- name: last_place
+-- The last place of the log that was ever taken.
+SELECT max(seq) AS seq FROM (SELECT seq FROM sqlite_sequence WHERE name = 'outbox' UNION ALL SELECT max(seq) FROM outbox);
 
 -- name: batch_of_frame
 -- The original of a duplicate.

@@ -23,7 +23,18 @@ from heldard.errors import InvalidError
 from heldard.events.service import Events
 from heldard.fanout.service import Fanout
 from heldard.ingest import frame_id as frame_ids
-from heldard.ingest.log import AT, COLUMNS, WORKER_SPACE, LogEntry, append, frame_text, label_mask, provenance_of
+from heldard.ingest.log import (
+    COLUMNS,
+    FRAME_KEY,
+    WORKER_SPACE,
+    DetectionLog,
+    LogEntry,
+    append,
+    frame_text,
+    label_mask,
+    provenance_of,
+    size_of,
+)
 from heldard.ingest.model import MAX_DETECTIONS, BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.sources import Channel, Source, Sources
 from heldard.metrics import Meter
@@ -40,6 +51,9 @@ NO_BOX = (None, None, None, None)
 
 MAX_DEPTH = 64
 """Levels of nesting that attributes and payloads may have."""
+
+RECENT_FRAMES = 8192
+"""Frames remembered at least, to know a duplicate before the log says so."""
 
 CAPTURE_PAST_MS = 7 * 24 * 3600 * 1000
 CAPTURE_FUTURE_MS = 2_000
@@ -70,7 +84,7 @@ class Ingest:
 
     def __init__(
         self, db: Database, names: Names, sources: Sources, cameras: Cameras, tasks: Tasks, events: Events,
-        fanout: Fanout, frames: FrameSource, clock: Clock, settings: IngestSettings,
+        fanout: Fanout, detection_log: DetectionLog, frames: FrameSource, clock: Clock, settings: IngestSettings,
     ) -> None:  # fmt: skip
         self._db = db
         self._names = names
@@ -79,9 +93,11 @@ class Ingest:
         self._tasks = tasks
         self._events = events
         self._fanout = fanout
+        self._log = detection_log
         self._frames = frames
         self._clock = clock
         self._wait_s = settings.fanout_wait_ms / 1000
+        self.recent = RecentFrames()
         self.check_room: Callable[[], None] = lambda: None
         self.meter = Meter()
 
@@ -166,11 +182,15 @@ class Ingest:
         wanted = checked.captured_ms if checked.captured_ms is not None else checked.received_ms
         at_ms = self._fanout.begin(checked.source.camera_id, wanted)
         try:
-            admission = _Admission(checked, self._entry(checked, at_ms), self._events, self._committed)
-            self._db.writer.submit_and_tell(admission.unit, admission.told)
+            seq = self._log.next_place()
+            entry, batch = self._entry(checked, seq, at_ms), self._batch(checked, seq, at_ms)
+            admission = _Admission(checked, entry, batch, self._events, self._committed)
+            self._db.writer.submit_and_tell(admission.unit, admission.told, size_of(entry))
         except BaseException:
             self._fanout.end(checked.source.camera_id)
             raise
+        if self.recent.is_new(entry.batch[FRAME_KEY]):
+            self._fanout.foresee(batch)
         return admission.receipt
 
     def _committed(self, admission: _Admission, outcome: Outcome) -> None:
@@ -185,18 +205,17 @@ class Ingest:
             self.meter.duplicates += 1
             admission.answer(Receipt(0, ticketed=checked.ticketed, seq=seq, duplicate=True))
             return
-        admission.seq = seq
         now_ms = self._clock.now_ms()
         self.meter.committed(checked.captured_ms, checked.received_ms, now_ms, len(checked.detections))
         if event_seq is not None and admission.entry.event is not None:
             self._events.announce([(event_seq, admission.entry.event)])
-        prompt = self._fanout.offer(self._batch(checked, seq, admission.at_ms), admission.delivered)
+        prompt = self._fanout.offer(admission.batch, admission.delivered)
         if prompt and self._wait_s > 0:
             admission.wait(self._wait_s)
         else:
             admission.late()
 
-    def _entry(self, checked: _Checked, at_ms: int) -> LogEntry:
+    def _entry(self, checked: _Checked, seq: int, at_ms: int) -> LogEntry:
         ids = self._names.id
         source = checked.source
         finished_ms = None if self._fanout.interested(source.task_type) else checked.received_ms
@@ -204,7 +223,7 @@ class Ingest:
         columns = _columns(checked.detections, ids)
         return LogEntry(
             batch=(
-                ids(source.camera_id), self.sources.source_id(source), self.sources.channel_id(checked.channel),
+                seq, ids(source.camera_id), self.sources.source_id(source), self.sources.channel_id(checked.channel),
                 checked.frame, at_ms, reported_ms, checked.captured_ms, checked.received_ms,
                 len(checked.detections), label_mask(columns[::COLUMNS]), finished_ms,
             ),
@@ -245,26 +264,40 @@ class _Checked:
     ticketed: bool
 
 
+class RecentFrames:
+    """Frames that came lately, so that most duplicates are known for such before the log says so."""
+
+    def __init__(self) -> None:
+        self._younger: set[tuple[Any, ...]] = set()
+        self._older: set[tuple[Any, ...]] = set()
+
+    def is_new(self, key: tuple[Any, ...]) -> bool:
+        """Whether this (channel, frame) is not one of the last; a batch without a frame always is new."""
+        if key[1] is None:
+            return True
+        known = key in self._younger or key in self._older
+        if len(self._younger) >= RECENT_FRAMES:
+            self._older, self._younger = self._younger, set()
+        self._younger.add(key)
+        return not known
+
+
 class _Admission:
     """One batch on its way into the log: its unit of work, and its receipt when that is known."""
 
-    __slots__ = ("_events", "_on_end", "_timer", "checked", "entry", "receipt", "seq")
+    __slots__ = ("_events", "_on_end", "_timer", "batch", "checked", "entry", "receipt")
 
     def __init__(
-        self, checked: _Checked, entry: LogEntry, events: Events, on_end: Callable[[_Admission, Outcome], None]
-    ) -> None:
+        self, checked: _Checked, entry: LogEntry, batch: Batch, events: Events,
+        on_end: Callable[[_Admission, Outcome], None],
+    ) -> None:  # fmt: skip
         self.checked = checked
         self.entry = entry
+        self.batch = batch
         self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self.seq = 0
         self._events = events
         self._on_end = on_end
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def at_ms(self) -> int:
-        at_ms: int = self.entry.batch[AT]
-        return at_ms
 
     def unit(self, connection: sqlite3.Connection) -> tuple[int, bool, int | None]:
         """(place in the log, whether it is new, place of its event)."""
@@ -294,7 +327,7 @@ class _Admission:
 
     def _answer_fresh(self, *, fanned_out: bool) -> None:
         count = len(self.checked.detections)
-        self.answer(Receipt(count, ticketed=self.checked.ticketed, seq=self.seq, fanned_out=fanned_out))
+        self.answer(Receipt(count, ticketed=self.checked.ticketed, seq=self.batch.seq, fanned_out=fanned_out))
 
     def answer(self, receipt: Receipt) -> None:
         if not self.receipt.done():

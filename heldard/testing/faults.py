@@ -79,8 +79,9 @@ class FaultyWriter:
         setattr(writer, "submit_and_tell", faulty.submit_and_tell)  # noqa: B010
 
     def submit(
-        self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None
-    ) -> asyncio.Future[T]:
+        self, unit: Callable[[sqlite3.Connection], T], on_commit: Callable[[T], None] | None = None, *,
+        hurry: bool = True,
+    ) -> asyncio.Future[T]:  # fmt: skip
         """As Writer.submit; a crash right after the commit is one nobody hears of."""
         counted = _Counted(unit, self._plan)
 
@@ -90,9 +91,9 @@ class FaultyWriter:
             if on_commit is not None and not self._plan.dead:
                 on_commit(result)
 
-        return self._submit(counted, heard)
+        return self._submit(counted, heard, hurry=hurry)
 
-    def submit_and_tell(self, unit: Unit, told: Told) -> None:
+    def submit_and_tell(self, unit: Unit, told: Told, size: int = 0) -> None:
         """As Writer.submit_and_tell; after a crash whoever asked hears that the daemon is gone."""
         counted = _Counted(unit, self._plan)
 
@@ -101,7 +102,7 @@ class FaultyWriter:
                 self._plan.committed()
             told(Outcome(error=StoreError("the test crashed the daemon")) if self._plan.dead else outcome)
 
-        self._submit_and_tell(counted, heard)
+        self._submit_and_tell(counted, heard, size)
 
 
 class _Counted:

@@ -1,7 +1,4 @@
-"""Consumers of the simulation. What each does is a plain function of the log, so that the oracle can compute it too.
-
-All their methods await: how long a plain function takes in real time may let others run in between.
-"""
+"""Consumers of the simulation. What each does is a plain function of the log, so that the oracle can compute it too."""
 
 from __future__ import annotations
 
@@ -18,7 +15,11 @@ DUE_AFTER_MS = 2500
 Fault = Callable[[str], Awaitable[None]]
 """What may happen inside a consumer: nothing, a wait, or an error."""
 
-TABLES = "CREATE TABLE sim_ledger (id INTEGER PRIMARY KEY, camera TEXT, seq INTEGER, count INTEGER, at_ms INTEGER)"
+LEDGERS = ("ledger", "tally")
+TABLES = tuple(
+    f"CREATE TABLE sim_{name} (id INTEGER PRIMARY KEY, camera TEXT, seq INTEGER, count INTEGER, at_ms INTEGER)"
+    for name in LEDGERS
+)
 
 
 class Ledger(Consumer):
@@ -38,6 +39,26 @@ class Ledger(Consumer):
         await self._fault("ledger")
         row = (batch.camera_id, batch.seq, count, batch.at_ms)
         effects.execute("INSERT INTO sim_ledger (camera, seq, count, at_ms) VALUES (?, ?, ?, ?)", row)
+        effects.put_state("count", str(count).encode())
+
+
+class Tally(Consumer):
+    """As the ledger, as a plain function: so it is given batches before they are committed."""
+
+    name = "tally"
+
+    def __init__(self, fault: Callable[[str], None]) -> None:
+        self._fault = fault
+        self._counts: dict[str, int] = {}
+
+    def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+        self._counts[camera_id] = int(state.get("count", b"0"))
+
+    def consume(self, batch: Batch, effects: Effects) -> None:
+        count = self._counts[batch.camera_id] = self._counts[batch.camera_id] + 1
+        self._fault("tally")
+        row = (batch.camera_id, batch.seq, count, batch.at_ms)
+        effects.execute("INSERT INTO sim_tally (camera, seq, count, at_ms) VALUES (?, ?, ?, ?)", row)
         effects.put_state("count", str(count).encode())
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
-from heldard.testing.simulation_consumers import DUE_AFTER_MS
+from heldard.testing.simulation_consumers import DUE_AFTER_MS, LEDGERS
 from heldard.testing.simulation_world import World
 
 
@@ -41,7 +41,8 @@ def check(world: World) -> Findings:
         log = _log(connection)
         _acknowledged(world, log)
         _events(world, connection, log)
-        _ledger(connection, log)
+        for name in LEDGERS:
+            _ledger(connection, log, name)
         _alarms(connection, log)
         _actor(world, connection, log)
         _finished(connection)
@@ -103,12 +104,12 @@ def _events(world: World, connection: sqlite3.Connection, log: dict[int, Logged]
     _equal("a stored batch has its event", sorted((stored & with_event) - set(raised)), [])
 
 
-def _ledger(connection: sqlite3.Connection, log: dict[int, Logged]) -> None:
-    rows = connection.execute("SELECT camera, seq, count, at_ms FROM sim_ledger ORDER BY id").fetchall()
-    _equal("each batch is in the ledger once", sorted(row["seq"] for row in rows), sorted(log))
+def _ledger(connection: sqlite3.Connection, log: dict[int, Logged], name: str) -> None:
+    rows = connection.execute(f"SELECT camera, seq, count, at_ms FROM sim_{name} ORDER BY id").fetchall()
+    _equal(f"each batch is in the {name} once", sorted(row["seq"] for row in rows), sorted(log))
     parked = {row[0] for row in connection.execute("SELECT seq FROM consumer_fanout WHERE attempts IS NOT NULL "
                                                    "AND error IS NOT NULL AND consumer = "
-                                                   "(SELECT id FROM consumers WHERE name = 'ledger')")}  # fmt: skip
+                                                   "(SELECT id FROM consumers WHERE name = ?)", (name,))}  # fmt: skip
     for camera in {row["camera"] for row in rows}:
         mine = [row for row in rows if row["camera"] == camera]
         _equal(f"state and rows of {camera} agree", [row["count"] for row in mine], list(range(1, len(mine) + 1)))

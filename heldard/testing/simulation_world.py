@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import selectors
 import shutil
@@ -19,18 +20,19 @@ from heldard.db.database import Database
 from heldard.db.group import explain
 from heldard.db.guard import SqlGuard
 from heldard.db.names import Names
-from heldard.db.writer import Told, Writer
+from heldard.db.writer import Writer
 from heldard.errors import HeldardError, NotFoundError, StoreError
 from heldard.events.service import Events
+from heldard.fanout.drive import LoopDriver
 from heldard.fanout.service import Fanout
 from heldard.fanout.watchdog import Watchdog
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.model import BatchPost, DetectionPost, EventPost, Receipt
-from heldard.ingest.service import Binding, Ingest
+from heldard.ingest.service import Binding, Ingest, RecentFrames
 from heldard.ingest.sources import Sources
 from heldard.plugin import EventType
 from heldard.supervisor import Supervisor
-from heldard.testing.simulation_consumers import TABLES, Actor, Alarm, Ledger
+from heldard.testing.simulation_consumers import TABLES, Actor, Alarm, Ledger, Tally
 
 START_MS = 1_767_268_800_000
 CAMERAS = ("gate", "yard")
@@ -142,6 +144,10 @@ class Chaos:
             await asyncio.sleep(self.latency())  # noqa: TID251 - on virtual time
         if self.chance(self._profile.hang):
             await asyncio.sleep(3600)  # noqa: TID251
+        self.plain_consumer(where)
+
+    def plain_consumer(self, where: str) -> None:
+        """Raising or fine."""
         if self.chance(self._profile.consumer):
             raise self._dice.choice((ValueError, KeyError, asyncio.CancelledError, SystemExit))(where)
 
@@ -190,14 +196,13 @@ class SimWriter(Writer):
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
 
-    def _check_open(self) -> None:
+    def _check_open(self, size: int) -> None:
         if self.dead or self._closing:
             raise StoreError("the process died", code="store_closed")
         if len(self._queue) >= self._queue_limit:
             raise StoreError("the queue is full", code="writer_full")
 
-    def _queue_up(self, unit: Any, told: Told) -> None:
-        self._queue.append((unit, told))
+    def _rouse(self) -> None:
         if not self._pumping:
             self._pumping = True
             self._loop.call_later(self._world.chaos.latency(), self._pump)
@@ -220,6 +225,7 @@ class SimWriter(Writer):
             self._loop.call_later(self._world.chaos.latency(), self._pump)
 
     async def close(self) -> None:
+        self._let_ride()
         while self._pumping and not self.dead:  # noqa: ASYNC110 - time passes only by sleeping
             await asyncio.sleep(0.001)  # noqa: TID251 - on virtual time
         self._closing = True
@@ -281,10 +287,18 @@ def make_template(folder: Path) -> Path:
     path = folder / "template.db"
     connection = Database(path, SystemClock(), "normal").connect()
     migrations.apply(connection, "heldard", migrations.find("heldard.db"), START_MS)
-    connection.execute(TABLES)
+    for table in TABLES:
+        connection.execute(table)
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
     return path
+
+
+class _Forgetful(RecentFrames):
+    """Knows no duplicate, so that consumers are given some before the log says so."""
+
+    def is_new(self, _key: tuple[Any, ...]) -> bool:
+        return True
 
 
 class _NoWatchdog(Watchdog):
@@ -325,9 +339,11 @@ class Process:
         cameras: Any = _Cameras()
         tasks: Any = _NoTasks()
         self.ingest = Ingest(
-            self.db, self.names, self.sources, cameras, tasks, self.events, self.fanout, frames, clock,
+            self.db, self.names, self.sources, cameras, tasks, self.events, self.fanout, self.log, frames, clock,
             IngestSettings(fanout_wait_ms=world.dice.choice([0, 50, 250])),
         )  # fmt: skip
+        if world.dice.random() < 0.5:
+            self.ingest.recent = _Forgetful()
 
     async def start(self, world: World) -> None:
         """As the application starts. Raises StoreError when the store has its faults already."""
@@ -337,8 +353,11 @@ class Process:
         await self.events.load()
         await self.events.register([EventType("sim_alarm", "Rung.")])
         fault = world.chaos.consumer
-        for consumer in (Ledger(fault), Alarm(fault), Actor(fault, world.acted)):
+        for consumer in (Ledger(fault), Tally(world.chaos.plain_consumer), Alarm(fault), Actor(fault, world.acted)):
             await self.fanout.register("sim", consumer, self.guard)
+        for member in self.fanout.members():
+            assert isinstance(member.driver, LoopDriver)
+            member.driver.slice_s = math.inf  # in real time, which would make each run another
         await self.fanout.start()
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from heldard import keys
 from heldard.app import CONTEXTS
 from heldard.errors import BusyError, DiskFullError, NotFoundError, StoreError
+from heldard.ingest.service import RecentFrames
 from heldard.plugin import Batch, Consumer, Delivery, Effects, EventType, Migrations, PluginInfo, RunsIn, hookimpl
 from heldard.testing import START_MS, detection, post
 from heldard.testing.kernel import Kernel
@@ -160,6 +161,55 @@ async def test_cameras_do_not_wait_for_each_other(heldard_kernel: MakeKernel) ->
         await send(kernel, 2, "yard")
         await until(lambda: sum(batch.camera_id == "yard" for batch in picky.seen) == 2)
         never.set()
+
+
+async def test_one_commit_takes_a_batch_and_what_idle_plain_consumers_make_of_it(heldard_kernel: MakeKernel) -> None:
+    def work(batch: Batch, effects: Effects) -> None:
+        effects.event("scripted_seen", payload={"seq": batch.seq})
+
+    async with heldard_kernel(Plugin(consumer("one", work), consumer("other", work))) as kernel:
+        await send(kernel, 1)
+        await kernel.settle()
+        figures = kernel.app[keys.DB].writer.figures
+        groups, units = figures.groups, figures.units
+        reply = await kernel.post(post("gate", detection()))
+        assert reply.body["fanned_out"] is True
+        assert (figures.groups - groups, figures.units - units) == (1, 3)
+        assert [event["payload"]["seq"] for event in await kernel.events("scripted_seen")] == [1, 1, 2, 2]
+
+
+async def test_what_was_made_of_a_batch_that_turns_out_a_duplicate_is_undone(heldard_kernel: MakeKernel) -> None:
+    """As after a restart, when only the log knows which frames it has."""
+
+    class Counter(Scripted):
+        name = "counter"
+        count = 0
+
+        def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+            super().restore(camera_id, state)
+            self.count = int(state.get("count", b"0"))
+
+        def consume(self, batch: Batch, effects: Effects) -> None:
+            super().consume(batch, effects)
+            self.count += 1
+            effects.put_state("count", b"%d" % self.count)
+            effects.event("scripted_seen", payload={"count": self.count})
+
+    counter = Counter()
+    async with heldard_kernel(Plugin(counter)) as kernel:
+        await kernel.add_camera("gate")
+        for frame in ("f1", "f2"):
+            await kernel.post(post("gate", detection(), frame_id=frame))
+        kernel.app[keys.INGEST].recent = RecentFrames()
+        again = await kernel.post(post("gate", detection(), frame_id="f1"))
+        assert (again.body["duplicate"], again.body["seq"]) == (True, 1)
+        assert len(counter.seen) == 3
+        for frame in ("f3", "f4"):
+            assert (await kernel.post(post("gate", detection(), frame_id=frame))).body["fanned_out"] is True
+        assert [event["payload"]["count"] for event in await kernel.events("scripted_seen")] == [1, 2, 3, 4]
+        assert await kernel.rows("SELECT state, attempts FROM consumer_fanout") == [
+            {"state": 1, "attempts": None} for _ in range(4)
+        ]
 
 
 async def test_i11_a_consumer_gets_only_the_task_types_it_wants(heldard_kernel: MakeKernel) -> None:

@@ -371,6 +371,31 @@ async def test_a_full_queue_is_503_with_a_time_to_retry(heldard_kernel: MakeKern
         assert (await kernel.post(post("gate", detection()))).status == 200
 
 
+async def test_batches_that_wait_are_bounded_in_bytes_too(heldard_kernel: MakeKernel) -> None:
+    """What holds the writer is a unit here; behind it lie attributes that take up more than 1 MiB."""
+    import threading
+
+    async with heldard_kernel(settings={"store": {"queue_mb": 1}}) as kernel:
+        await kernel.add_camera()
+        await kernel.post(post("gate", detection(note="")))
+        writer, opened = kernel.app[keys.DB].writer, threading.Event()
+        holding = writer.submit(lambda _: opened.wait(30))
+        large = asyncio.ensure_future(kernel.post(post("gate", detection(note="x" * 400_000))))
+        while not writer.waiting_bytes:
+            await asyncio.sleep(0.002)
+        assert writer.waiting_bytes > 2**20
+        refused = writer.figures.refused
+        reply = await kernel.post(post("gate", detection()))
+        assert (reply.status, reply.body["code"], reply.headers["Retry-After"]) == (503, "writer_full", "1")
+        assert "MiB" in reply.body["error"]
+        assert writer.figures.refused == refused + 1
+        opened.set()
+        await holding
+        assert (await large).status == 200
+        assert writer.waiting_bytes == 0
+        assert (await kernel.post(post("gate", detection()))).status == 200
+
+
 async def test_a_full_disk_is_507_and_passes_without_a_restart(heldard_kernel: MakeKernel) -> None:
     async with heldard_kernel() as kernel:
         await kernel.add_camera()
