@@ -101,7 +101,8 @@ def _resolve(
     if known is not None:
         known.settled = at - known.born > SETTLE_MS
         return known
-    if len(state.tracks) >= CROWDED:
+    if len(state.tracks) >= CROWDED and not lost.made_room:
+        lost.made_room = True
         _make_room(state, at)
     if len(state.tracks) >= MAX_TRACKS:
         return None
@@ -153,6 +154,7 @@ class _Lost:
 
     def __init__(self, state: CameraState, task: str, at: int) -> None:
         self.task, self.at = task, at
+        self.made_room = False
         moving, standing = [], list(state.parked.values())
         for track in state.tracks.values():
             if track.seen < at and track.task == task and (track.stays or track.walks):

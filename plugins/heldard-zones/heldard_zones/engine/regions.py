@@ -8,7 +8,6 @@ import msgspec
 
 from heldard.plugin import Detection
 from heldard_zones.engine.events import Step, of_stay
-from heldard_zones.engine.geometry import Box, contains
 from heldard_zones.engine.identity import twin_of
 from heldard_zones.engine.occupancy import is_cooling, live_of, recount
 from heldard_zones.engine.rules import Zone
@@ -38,42 +37,26 @@ def look_at_regions(
             continue
         for zone in near:
             stay = stays.get(zone.number)
-            if stay is not None or _holds(zone, box, x, y):
-                _look(state, zone, track, detection, stay, (x, y), at, step)
-
-
-def _holds(zone: Zone, box: Box, x: float, y: float) -> bool:
-    """Whether a track that the zone does not know is in it; `Zone.holds` with the point worked out already."""
-    if zone.anchor != "bottom":
-        return zone.holds(box, False)
-    left, top, right, bottom = zone.bounds
-    if x < left or x > right or y < top or y > bottom:
-        return False
-    return zone.is_rectangle or contains(zone.edges, x, y)
-
-
-def _look(
-    state: CameraState, zone: Zone, track: Track, detection: Detection, stay: Stay | None,
-    point: tuple[float, float], at: int, step: Step,
-) -> None:  # fmt: skip
-    gate = refusal(zone, detection, track.box)
-    if gate is not None:
-        zone.refused[gate] += 1
-    elif stay is None:
-        stay = Stay(seen=at, since=at, run=1, rest_x=point[0], rest_y=point[1], rest=at)
-        track.stays[zone.number] = stay
-        _confirm_enter(state, zone, track, stay, at, step)
-    else:
-        _revisit(state, zone, track, stay, point, at, step)
+            inside = zone.holds_at(x, y, box, stay is not None and stay.entered > 0)
+            if stay is None and not inside:
+                continue
+            gate = refusal(zone, detection, box)
+            if gate is not None:
+                zone.refused[gate] += 1
+            elif stay is None:
+                stay = stays[zone.number] = Stay(seen=at, since=at, run=1, rest_x=x, rest_y=y, rest=at)
+                _confirm_enter(state, zone, track, stay, at, step)
+            else:
+                _revisit(state, zone, track, stay, inside, (x, y), at, step)
 
 
 def _revisit(
-    state: CameraState, zone: Zone, track: Track, stay: Stay, point: tuple[float, float], at: int, step: Step
-) -> None:
+    state: CameraState, zone: Zone, track: Track, stay: Stay, inside: bool, point: tuple[float, float], at: int,
+    step: Step,
+) -> None:  # fmt: skip
     """A zone that knows the track sees it again."""
     stay.seen = at
     follow_rest(state, zone, track, stay, point, at, step)
-    inside = zone.holds(track.box, stay.entered > 0)
     if not stay.entered:
         if inside:
             stay.run += 1

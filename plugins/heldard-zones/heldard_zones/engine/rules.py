@@ -198,13 +198,15 @@ class Zone:
     def holds(self, box: Box, staying: bool) -> bool:
         """Whether the box's anchor is in the zone; `staying` widens it by the margin, so that jitter does not leave."""
         x, y, w, h = box
+        return self.holds_at(_share(x + w / 2), _share(y + h), box, staying)
+
+    def holds_at(self, x: float, y: float, box: Box, staying: bool) -> bool:
+        """The same with the box's bottom centre, within the picture, worked out already."""
         if self.anchor == "overlap":
             wanted = self.min_overlap - self.margin if staying else self.min_overlap
             return overlap_share(self.points, box) >= wanted
-        x += w / 2
-        y += h if self.anchor == "bottom" else h / 2
-        x = 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
-        y = 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
+        if self.anchor == "center":
+            y = _share(box[1] + box[3] / 2)
         left, top, right, bottom = self.bounds
         if left <= x <= right and top <= y <= bottom and (self.is_rectangle or contains(self.edges, x, y)):
             return True
@@ -217,6 +219,10 @@ class Zone:
 
     def is_masked(self, x: float, y: float) -> bool:
         return any(contains(mask, x, y) for mask in self.masks)
+
+
+def _share(value: float) -> float:
+    return 0.0 if value < 0.0 else 1.0 if value > 1.0 else value
 
 
 def read_config(config: dict[str, Any]) -> OwnConfig:

@@ -85,7 +85,9 @@ def refusal(zone: Zone, detection: Detection, box: Box) -> str | None:
 
     A detection without a confidence is not below any floor: its worker does not grade.
     """
-    limits = zone.limits(detection.label)
+    label = detection.label
+    known = zone.known_limits
+    limits = known[label] if label in known else zone.limits(label)
     if limits is None:
         return "label"
     floor, smallest, largest = limits
