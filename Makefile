@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SECONDS ?=
 
-.PHONY: help demo test check bench soak docs wheels clean
+.PHONY: help demo test check bench soak day docs wheels clean
 
 help:
 	@echo "make demo [SECONDS=30]  run the whole thing on a rendered gate scene, until Ctrl-C"
@@ -13,6 +13,7 @@ help:
 	@echo "make check              lint, types, generated files, known vulnerabilities"
 	@echo "make bench              benchmarks: a table, and JSON in .bench/"
 	@echo "make soak               the long tests: minutes to hours of breaking things"
+	@echo "make day                24 hours of the whole box on a virtual clock, in about ten minutes"
 	@echo "make docs               generate the reference pages anew"
 	@echo "make wheels             build the three wheels into dist/"
 
@@ -42,6 +43,9 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	@$(BIN)/python -m pytest -m long --timeout 7200
+
+day: $(STAMP)
+	@$(BIN)/python -m pytest -m long tests/day --timeout 7200 -s
 
 docs: $(STAMP)
 	@$(BIN)/python -m tests.docs.generate

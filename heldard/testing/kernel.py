@@ -6,9 +6,7 @@ What it serves is reached through a real HTTP client on loopback, so a test sees
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,20 +19,14 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from heldard import app as heldard_app
 from heldard import config, keys
-from heldard.errors import StoreError
 from heldard.fanout.commit import SQL as FANOUT_SQL
 from heldard.plugin import Frame, PluginContext
 from heldard.plugins import GROUP, Plugin, discover
 from heldard.testing.builders import frame as make_frame
 from heldard.testing.clock import VirtualClock
 from heldard.testing.faults import CrashPlan, FaultyWriter
+from heldard.testing.rest import CountingPool, settle
 from heldard.testing.scene import Scene, Shot
-
-SETTLE_LIMIT_S = 30.0
-"""Real seconds that background work may take to come to rest."""
-
-_QUIET_ROUNDS = 2
-_TURNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +50,6 @@ class _Given:
         return self.plugin
 
 
-class _CountingPool(ThreadPoolExecutor):
-    """The loop's pool for blocking work, which knows whether any is under way."""
-
-    under_way = 0
-
-    def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.under_way += 1
-        future = super().submit(work, *args, **kwargs)
-        future.add_done_callback(self._done)
-        return future
-
-    def _done(self, _future: Future[Any]) -> None:
-        self.under_way -= 1
-
-
 class Kernel:
     """`async with Kernel(data_dir, "zones", my_module) as kernel:` runs the daemon without a process of its own.
 
@@ -93,7 +70,7 @@ class Kernel:
         self._tree = dict(settings or {})
         self._client: TestClient[web.Request, web.Application] | None = None
         self._app: web.Application | None = None
-        self._pool: _CountingPool | None = None
+        self._pool: CountingPool | None = None
         self._tasks: dict[tuple[str, str], str] = {}
         self.crash_plan = CrashPlan()
 
@@ -110,7 +87,7 @@ class Kernel:
 
     async def start(self) -> None:
         """Build and start on what is in the data directory."""
-        self._pool = _CountingPool(max_workers=4, thread_name_prefix="heldard-test")
+        self._pool = CountingPool(max_workers=4, thread_name_prefix="heldard-test")
         asyncio.get_running_loop().set_default_executor(self._pool)
         self.crash_plan = CrashPlan()
         tree: dict[str, Any] = {"store": {"data_dir": str(self.data_dir), "durability": "normal"}}
@@ -257,33 +234,8 @@ class Kernel:
 
     async def settle(self) -> None:
         """Return when everything that can happen now has happened: what is left waits for time or for somebody."""
-        try:
-            async with asyncio.timeout(SETTLE_LIMIT_S):
-                quiet = 0
-                while quiet < _QUIET_ROUNDS:
-                    quiet = quiet + 1 if await self._round() else 0
-        except TimeoutError:
-            raise AssertionError(f"the kernel did not come to rest within {SETTLE_LIMIT_S} s") from None
-
-    async def _round(self) -> bool:
-        """Wait for what is under way; whether there was nothing."""
         assert self._pool is not None
-        db, fanout = self.app[keys.DB], self.app[keys.FANOUT]
-        units = db.writer.figures.units
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)  # noqa: TID251 - the virtual clock stands still here
-        if self._pool.under_way or not db.readers.idle or any(member.driver.busy for member in fanout.members()):
-            await asyncio.sleep(0.0005)  # noqa: TID251 - other threads need real time
-            return False
-        if self.crash_plan.dead:
-            return True
-        try:
-            await db.write(_nothing)
-        except StoreError:
-            if not self.crash_plan.dead:  # it died of a write that was queued before this one
-                raise
-            return True
-        return db.writer.figures.units == units + 1
+        await settle(self.app, self._pool, lambda: self.crash_plan.dead)
 
     async def drain(self) -> None:
         """Let time pass until every consumer has finished every batch; AssertionError after an hour of it."""
@@ -345,7 +297,3 @@ def _name_of(plugin: Any) -> str:
         return str(ask().name) if ask is not None else str(plugin.__name__)
     except Exception:  # noqa: BLE001 - the kernel refuses it with the reason
         return str(getattr(plugin, "__name__", plugin))
-
-
-def _nothing(connection: sqlite3.Connection) -> None:
-    """A unit of work that only waits for its turn."""
