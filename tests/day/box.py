@@ -8,7 +8,9 @@ the disk is. A Unix socket takes orders, one JSON object a line, and answers eac
 
 from __future__ import annotations
 
+import _sqlite3
 import asyncio
+import ctypes
 import functools
 import gc
 import json
@@ -35,7 +37,7 @@ from heldard.testing.rest import CountingPool, settle
 from tests.day.film import Film, FilmDecoder
 
 DISK_BYTES = 400 * 2**30
-STRIDE_MS = 1000
+STRIDE_MS = 2000
 """How much time passes at once: whoever is due within it wakes at its end."""
 
 
@@ -131,10 +133,17 @@ class Box:
         gc.collect()
         kinds = Counter(type(thing).__name__ for thing in gc.get_objects())
         return {
-            "resident": resident_bytes(), "files": open_files(), "threads": threading.active_count(),
-            "tasks": len(asyncio.all_tasks()), "objects": sum(kinds.values()), "sleepers": self.clock.sleepers,
-            "kinds": dict(kinds.most_common(60)),
+            "resident": resident_bytes(), "sqlite": _sqlite_bytes(), "files": open_files(),
+            "threads": threading.active_count(), "tasks": len(asyncio.all_tasks()), "objects": sum(kinds.values()),
+            "sleepers": self.clock.sleepers, "kinds": dict(kinds.most_common(60)),
         }  # fmt: skip
+
+
+def _sqlite_bytes() -> int:
+    """Memory that SQLite holds, page caches above all: they grow with the database, up to their limits."""
+    used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+    used.restype = ctypes.c_int64
+    return int(used())
 
 
 def run() -> None:

@@ -82,7 +82,8 @@ class Daemon:
         }  # fmt: skip
         with self._log(self.starts).open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.day.box", "serve", "--config", str(self.config),
+                sys.executable, "-W", "always::ResourceWarning", "-m", "tests.day.box", "serve",
+                "--config", str(self.config),
                 cwd=REPOSITORY, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
         async with asyncio.timeout(START_LIMIT_S):

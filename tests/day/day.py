@@ -62,6 +62,7 @@ class Day:
         self.admin, self.worker_wire = nobody.with_key(""), nobody.with_key("")
         self.viewer = Viewer(nobody.with_key(""), nobody.with_key(""))
         self.scraper = Scraper(nobody.with_key(""))
+        self.ledger.street_ms = self.daemon.now_ms
 
     async def open(self, hours: float) -> None:
         """An empty box becomes a site: keys, cameras, tasks, zones, a list of plates, a webhook."""
@@ -147,8 +148,10 @@ class Day:
         seconds = 1 / FPS[self.period]
         frames = await self.daemon.advance(seconds)
         self.elapsed_s += seconds
+        self.ledger.street_ms += round(seconds * 1000)
         self.ledger.now_ms = self.daemon.now_ms
-        await asyncio.gather(*(worker.turn(self.daemon.now_ms, frames) for worker in self.workers))
+        self.ledger.newest_ms = max(self.ledger.newest_ms, self.daemon.now_ms)
+        await asyncio.gather(*(worker.turn(frames) for worker in self.workers))
 
     async def pass_time(self, seconds: float) -> None:
         until = self.elapsed_s + seconds
@@ -172,7 +175,7 @@ class Day:
                 await self.admin.ask("PATCH", f"/api/v1/ai-tasks/{task_id}", {"fps": FPS[period]})
 
     def _period(self) -> str:
-        return period_at(self.daemon.now_ms / HOUR_MS % 24)
+        return period_at(self.ledger.street_ms / HOUR_MS % 24)
 
     # --- now and then ------------------------------------------------------------------------------------------------
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from tests.day.day import Day, Incident
 from tests.day.street import NARROWER
+
+AWAY_MS = 8_000
+"""How long the box is gone when it starts anew."""
 
 
 async def kill(day: Day) -> None:
     """kill -9 while workers post."""
     frames = await day.daemon.advance(1.0)
-    turns = [asyncio.ensure_future(worker.turn(day.daemon.now_ms, frames)) for worker in day.workers]
+    turns = [asyncio.ensure_future(worker.turn(frames)) for worker in day.workers]
     await asyncio.sleep(0.002)
     await day.daemon.kill()
     await asyncio.gather(*turns)
@@ -24,9 +28,19 @@ async def restart(day: Day) -> None:
     await _again(day)
 
 
-async def _again(day: Day) -> None:
+async def restart_in_the_past(day: Day) -> None:
+    """The mains fail, the box has no battery for its clock, and the network is late in telling the time."""
+    behind_ms = 1_200_137
+    await day.daemon.kill()
+    await _again(day, -behind_ms)
+    await day.pass_time(40)
+    await day.daemon.set_wall(behind_ms)
+
+
+async def _again(day: Day, shift_ms: int = 0) -> None:
     await day.viewer.hang_up()
-    day.daemon.now_ms += 8000
+    day.ledger.street_ms += AWAY_MS
+    day.daemon.now_ms += AWAY_MS + shift_ms
     await day.daemon.start()
     day.viewer.connect()
 
@@ -91,11 +105,18 @@ async def target_up(day: Day) -> None:
 
 
 async def clock_ahead(day: Day) -> None:
+    """NTP catches up a little."""
     await day.daemon.set_wall(+1_700)
 
 
 async def clock_back(day: Day) -> None:
     await day.daemon.set_wall(-2_300)
+
+
+async def clock_far_back(day: Day) -> None:
+    """As when the box's clock held local time and is told the right one. Not a round figure: the same millisecond comes
+    twice, and a frame's name is its millisecond."""
+    await day.daemon.set_wall(-3_600_137)
 
 
 async def backup(day: Day) -> None:
@@ -136,39 +157,41 @@ async def admin_deletes(day: Day) -> None:
 
 
 def spread(minutes: float) -> list[Incident]:
-    """The incidents of a day, over so many minutes, each when nothing else is amiss."""
+    """Most incidents of a day, over so many minutes, each when nothing else is amiss."""
     order = (
         kill, camera_away, camera_back, admin_adds, backup, restart, clock_ahead, camera_freezes, camera_thaws,
         second_worker, reload, first_worker_leaves, target_down, target_up, admin_edits, worker_dies, disk_fills,
-        disk_has_room, clock_back, admin_deletes,
+        disk_has_room, clock_back, clock_far_back, admin_deletes,
     )  # fmt: skip
     return [(minutes * (n + 1) / (len(order) + 2), incident) for n, incident in enumerate(order)]
 
 
 def of_a_day() -> list[Incident]:
     """From half past five in the afternoon to the same hour of the next day."""
-    at: dict[float, list[object]] = {
-        0.5: [kill],  # in the rush hour
-        1.5: [camera_away],
-        2.0: [camera_back],
-        2.5: [admin_adds],
-        3.0: [restart],  # after dark
-        5.0: [camera_freezes],
-        5.2: [camera_thaws],
-        9.5: [backup],
-        11.0: [clock_ahead],
-        14.5: [worker_dies],  # in the morning's rush hour
-        15.5: [second_worker],
-        16.5: [reload],
-        17.5: [first_worker_leaves],
-        18.0: [target_down],
-        18.5: [target_up],
-        19.0: [admin_edits],
-        20.0: [disk_fills],
-        20.2: [disk_has_room],
-        21.0: [clock_back],
-        22.0: [admin_deletes],
-        22.5: [camera_away],
-        22.6: [camera_back],
+    at: dict[float, Callable[[Day], Awaitable[None]]] = {
+        0.5: kill,  # in the rush hour
+        1.5: camera_away,
+        2.0: camera_back,
+        2.5: admin_adds,
+        3.0: restart,  # after dark
+        3.2: restart_in_the_past,
+        5.0: camera_freezes,
+        5.2: camera_thaws,
+        9.5: backup,
+        11.0: clock_ahead,
+        14.5: worker_dies,  # in the morning's rush hour
+        15.5: second_worker,
+        16.5: reload,
+        17.5: first_worker_leaves,
+        18.0: target_down,
+        18.5: target_up,
+        19.0: admin_edits,
+        20.0: disk_fills,
+        20.2: disk_has_room,
+        20.5: clock_far_back,
+        21.5: clock_back,
+        22.0: admin_deletes,
+        22.5: camera_away,
+        22.6: camera_back,
     }
-    return [(hour * 60, incident) for hour, group in at.items() for incident in group]  # type: ignore[misc]
+    return [(hour * 60, incident) for hour, incident in at.items()]

@@ -48,9 +48,15 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """Entries that the box has surely forgotten are forgotten here too; the totals are not."""
+    """Entries that the box has surely forgotten are forgotten here too; the totals are not.
+
+    now_ms: the box's wall clock. newest_ms: the latest it ever showed; what was old then may be gone, though the clock
+    was set back. street_ms: the time before the cameras, which nobody sets.
+    """
 
     now_ms: int = 0
+    street_ms: int = 0
+    newest_ms: int = 0
     entries: dict[int, Entry] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     unanswered: dict[str, int] = field(default_factory=dict)
@@ -65,13 +71,13 @@ class Ledger:
     deleted: set[str] = field(default_factory=set)
     """Cameras that were deleted, and their detections with them."""
     inside: dict[tuple[str, str], list[int]] = field(default_factory=dict)
-    """By camera and track: capture times of acknowledged pictures that show it well inside."""
+    """By camera and track: when acknowledged pictures were true that show it well inside."""
 
     def sent(self, body: dict[str, Any]) -> None:
         if body["frame_id"] not in self.numbers:
             self.unanswered[body["frame_id"]] = self.now_ms
 
-    def acknowledged(self, body: dict[str, Any], receipt: dict[str, Any]) -> None:
+    def acknowledged(self, body: dict[str, Any], receipt: dict[str, Any], street_ms: int) -> None:
         frame_id, seq, count = body["frame_id"], receipt["seq"], len(body["detections"])
         known = self.numbers.get(frame_id)
         if receipt.get("duplicate"):
@@ -89,14 +95,13 @@ class Ledger:
             self.batches += 1
             self.detections += count
             self.own_events += "event" in body
-            self._note_inside(body)
+            self._note_inside(body, street_ms)
 
-    def _note_inside(self, body: dict[str, Any]) -> None:
+    def _note_inside(self, body: dict[str, Any], street_ms: int) -> None:
         for seen in body["detections"]:
             x, _, width, _ = seen["bbox"]
             if WELL_INSIDE[0] <= x + width / 2 <= WELL_INSIDE[1]:
-                at_ms = int(body["frame_id"].partition(":")[2])
-                self.inside.setdefault((body["camera_id"], seen["track_id"]), []).append(at_ms)
+                self.inside.setdefault((body["camera_id"], seen["track_id"]), []).append(street_ms)
 
     def refused(self, _frame_id: str) -> None:
         self.refusals += 1
@@ -112,7 +117,7 @@ class Ledger:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             rows = {row[0]: row[1:] for row in connection.execute(LOG)}
             entered = {(camera, track.rpartition("/")[2]) for camera, track in connection.execute(ENTERED)}
-        young_ms, old_ms = self.now_ms - KEPT_MS + SLACK_MS, self.now_ms - KEPT_MS - SWEEP_MS - SLACK_MS
+        young_ms, old_ms = self.newest_ms - KEPT_MS + SLACK_MS, self.now_ms - KEPT_MS - SWEEP_MS - SLACK_MS
         for seq, entry in self.entries.items():
             assert seq in rows or entry.at_ms < young_ms, f"{entry} was acknowledged as {seq} and is gone"
         for seq, row in rows.items():
@@ -138,7 +143,7 @@ class Ledger:
 
     def _verify_told(self, entered: set[tuple[str, str]]) -> None:
         """Who was well inside in enough pictures, and is gone, came in by what the box tells."""
-        over = [who for who, times in self.inside.items() if times[-1] < self.now_ms - OVER_MS]
+        over = [who for who, times in self.inside.items() if times[-1] < self.street_ms - OVER_MS]
         for who in over:
             times = sorted(self.inside.pop(who))
             if who[0] not in self.deleted and _longest_row(times) >= LOOKS:

@@ -43,7 +43,7 @@ class Runner:
 
 @dataclass
 class Late:
-    """A batch whose answer is not known."""
+    """A batch whose answer is not known. since_ms: when its picture was taken, and was true."""
 
     body: dict[str, Any]
     since_ms: int
@@ -65,9 +65,10 @@ class Worker:
     lease_id: str = ""
     _renew_ms: int = 0
 
-    async def turn(self, now_ms: int, frames: dict[str, int]) -> None:
-        """Do what there is to do now. frames: the streams that have a new frame, and when it was taken."""
-        if not 0 < self._renew_ms - now_ms <= RENEW_MS:
+    async def turn(self, frames: dict[str, int]) -> None:
+        """Do what there is to do now. frames: the streams that have a new frame, and when the box says it was taken."""
+        now_ms = self.ledger.street_ms  # its host's clock is right, whatever the box's is
+        if now_ms >= self._renew_ms:
             await self._lease(now_ms)
         await self._retry(now_ms)
         due = [runner for runner in self.runners.values() if frames.get(runner.camera, 0) > runner.last_ms]
@@ -129,10 +130,10 @@ class Worker:
     # --- results -----------------------------------------------------------------------------------------------------
 
     async def _tell(self, runner: Runner, frame: Answer, now_ms: int) -> None:
-        seen = seen_at(runner.camera, runner.last_ms, cars=runner.spec["task_type"] == "anpr")
-        if not seen and runner.last_ms - runner.told_empty_ms < EMPTY_MS:
+        seen = seen_at(runner.camera, now_ms, cars=runner.spec["task_type"] == "anpr")
+        if not seen and now_ms - runner.told_empty_ms < EMPTY_MS:
             return
-        runner.told_empty_ms = 0 if seen else runner.last_ms
+        runner.told_empty_ms = 0 if seen else now_ms
         body = {
             "camera_id": runner.camera, "task_type": runner.spec["task_type"], "timestamp": rfc3339(runner.last_ms),
             "frame_id": frame.headers["x-frame-id"], "epoch": self.worker_id, "detections": seen,
@@ -150,12 +151,12 @@ class Worker:
         limit_s = 0.001 if self.dice.random() < GIVES_UP else 60.0
         answer = await self.wire.call("POST", "/api/v1/ai/events", late.body, limit_s=limit_s)
         if answer.status == 200:
-            self.ledger.acknowledged(late.body, answer.json)
+            self.ledger.acknowledged(late.body, answer.json, late.since_ms)
             if self.dice.random() < LOST_ANSWER:
                 again = await self.wire.call("POST", "/api/v1/ai/events", late.body)
                 assert again.status == 200, again
                 assert again.json["duplicate"], again.json
-                self.ledger.acknowledged(late.body, again.json)
+                self.ledger.acknowledged(late.body, again.json, late.since_ms)
             return
         if answer.status in (0, 429, 503, 507):
             if answer.status:
