@@ -81,8 +81,8 @@ class Box:
         label = self.names.id("person")
         entry = LogEntry(
             batch=(
-                self.names.id(CAMERA), self.sources.source_id(source), self.sources.channel_id(channel), self._frame,
-                received, received, received, received, detections, label_mask([label] * detections),
+                self._frame, self.names.id(CAMERA), self.sources.source_id(source), self.sources.channel_id(channel),
+                self._frame, received, received, received, received, detections, label_mask([label] * detections),
                 received if finished else None,
             ),
             detections=[
