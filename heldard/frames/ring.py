@@ -54,6 +54,15 @@ class FrameRings:
         ring = self._rings.get((camera_id, profile))
         return None if ring is None or not ring.open else self._clock.monotonic() - ring.frames[-1][0]
 
+    def may_have_given(self, camera_id: str, profile: str, captured_ms: int) -> bool:
+        """Whether a frame of that moment can be one that the stream gave since the start.
+
+        One that is later than its newest and later than now is from before a start after which the clock was behind.
+        """
+        ring = self._rings.get((camera_id, profile))
+        newest_ms = 0 if ring is None else ring.last_ms
+        return captured_ms <= max(newest_ms, self._clock.now_ms())
+
     def find(self, camera_id: str, captured_ms: int) -> Frame | None:
         """The frame of that camera taken at exactly that millisecond, or None when it is no longer held."""
         return self._held.get((camera_id, captured_ms))

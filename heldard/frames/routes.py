@@ -73,6 +73,8 @@ class FrameDesk:
         current one.
         """
         after_ms = -1 if query.after is None else capture_ms(query.after)
+        if not self._rings.may_have_given(camera_id, query.profile, after_ms):
+            after_ms = -1  # or the caller would see nothing until the clock has come to that frame again
         frame = self._current(camera_id, query.profile, query.max_age)
         if query.wait > 0 and (frame is None or frame.captured_ms <= after_ms):
             self._require_stream(camera_id, query.profile)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.day.day import Day, Incident
-from tests.day.street import NARROWER
+from tests.day.street import HOUR_MS, NARROWER
 
 AWAY_MS = 8_000
 """How long the box is gone when it starts anew."""
@@ -116,7 +116,8 @@ async def clock_back(day: Day) -> None:
 async def clock_far_back(day: Day) -> None:
     """As when the box's clock held local time and is told the right one. Not a round figure: the same millisecond comes
     twice, and a frame's name is its millisecond."""
-    await day.daemon.set_wall(-3_600_137)
+    day.ledger.set_back_ms += HOUR_MS + 137
+    await day.daemon.set_wall(-HOUR_MS - 137)
 
 
 async def backup(day: Day) -> None:

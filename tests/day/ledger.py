@@ -57,6 +57,8 @@ class Ledger:
     now_ms: int = 0
     street_ms: int = 0
     newest_ms: int = 0
+    set_back_ms: int = 0
+    """By how much the wall clock was set back in all: what came right after that is kept for as much longer."""
     entries: dict[int, Entry] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     unanswered: dict[str, int] = field(default_factory=dict)
@@ -117,7 +119,8 @@ class Ledger:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             rows = {row[0]: row[1:] for row in connection.execute(LOG)}
             entered = {(camera, track.rpartition("/")[2]) for camera, track in connection.execute(ENTERED)}
-        young_ms, old_ms = self.newest_ms - KEPT_MS + SLACK_MS, self.now_ms - KEPT_MS - SWEEP_MS - SLACK_MS
+        young_ms = self.newest_ms - KEPT_MS + SLACK_MS
+        old_ms = self.now_ms - KEPT_MS - SWEEP_MS - SLACK_MS - self.set_back_ms
         for seq, entry in self.entries.items():
             assert seq in rows or entry.at_ms < young_ms, f"{entry} was acknowledged as {seq} and is gone"
         for seq, row in rows.items():

@@ -71,7 +71,9 @@ class Worker:
         if now_ms >= self._renew_ms:
             await self._lease(now_ms)
         await self._retry(now_ms)
-        due = [runner for runner in self.runners.values() if frames.get(runner.camera, 0) > runner.last_ms]
+        due = [
+            runner for runner in self.runners.values() if frames.get(runner.camera, runner.last_ms) != runner.last_ms
+        ]
         await asyncio.gather(*(self._look(runner, now_ms) for runner in due))
 
     async def leave(self) -> None:

@@ -148,3 +148,15 @@ async def test_one_waiter_that_gives_up_takes_nothing_from_the_others() -> None:
         assert await held.wait_next("a", "sub", 0, 0.01) is None
         held.put(frame(1))
     assert patient.result() is not None
+
+
+def test_a_frame_ahead_of_both_the_newest_and_the_clock_is_of_an_earlier_run() -> None:
+    clock = HandClock()
+    held = rings(clock)
+    now_ms = clock.now_ms()
+    assert held.may_have_given("a", "sub", now_ms)
+    assert not held.may_have_given("a", "sub", now_ms + 1)
+    newest = held.put(frame(now_ms + 5000))
+    assert held.may_have_given("a", "sub", newest.captured_ms), "the clock was set back under a running stream"
+    assert not held.may_have_given("a", "sub", newest.captured_ms + 1)
+    assert not held.may_have_given("a", "main", newest.captured_ms)

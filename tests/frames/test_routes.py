@@ -189,6 +189,18 @@ async def test_waiting_without_a_new_frame_ends_with_304_while_the_one_had_is_cu
         assert answer.status == 304
 
 
+async def test_a_worker_that_had_frames_from_before_a_start_with_the_clock_behind_is_not_left_blind(
+    client: TestClient[Any, Any], rig: Rig
+) -> None:
+    """The power fails, the box has no battery for its clock, and the worker beside it goes on where it was."""
+    ahead = f"task:{CLOCK.now_ms() + 3_600_000}"
+    rig.want("cam", "file:clip.mp4", fps=0.5)
+    await rig.sampling()
+    async with client.get(URL, params={"after": ahead, "wait": "1"}) as answer:
+        assert answer.status == 200
+        assert int(answer.headers["x-frame-id"].partition(":")[2]) < CLOCK.now_ms() + 1000
+
+
 async def test_x8_a_stale_picture_is_not_served_as_current_and_the_reason_is_given(
     client: TestClient[Any, Any], rig: Rig
 ) -> None:
