@@ -49,7 +49,7 @@ def reference() -> str:
 
 
 def _functions() -> Iterator[str]:
-    for name in ("route", "call_api", "new_id", "of_row", "row_of", "rfc3339", "parse_rfc3339"):
+    for name in ("route", "read_body", "call_api", "new_id", "of_row", "row_of", "rfc3339", "parse_rfc3339"):
         function = getattr(plugin, name)
         yield f"### {name}"
         yield _code(f"def {name}{_signature(function)}")

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import msgspec
 import pluggy
 
-from heldard.api.endpoint import PRINCIPAL, Endpoint, Principal, Query, Reply, route
+from heldard.api.endpoint import PRINCIPAL, Endpoint, Principal, Query, Reply, read_body, route
 from heldard.client import call as call_api
 from heldard.clock import Clock, parse_rfc3339, rfc3339
 from heldard.errors import (
@@ -76,6 +76,7 @@ __all__ = [
     "new_id",
     "of_row",
     "parse_rfc3339",
+    "read_body",
     "rfc3339",
     "route",
     "row_of",

@@ -228,11 +228,32 @@ def _too_large(limit: int) -> TooLargeError:
 def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
     """Decode, with errors that name the element (`detections[17].bbox[2]`)."""
     try:
-        return decoder.decode(raw)
+        return _decoded(decoder, raw)
     except msgspec.ValidationError as error:
         raise shape_error(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidError(f"the body is not JSON: {error}", code="bad_json") from None
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
+    """In JSON, and in JSON Schema, 640.0 is an integer: some encoders write every number so."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+        return msgspec.convert(_whole(msgspec.json.decode(raw)), decoder.type)
+
+
+def _whole(value: Any) -> Any:
+    """The same JSON with whole numbers as int, where a float tells each from its neighbours."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
 
 
 @functools.cache

@@ -90,16 +90,23 @@ async def tab(folder: Path) -> AsyncIterator[Tab]:
 
 
 @pytest.mark.e2e
-async def test_the_page_shows_a_camera_and_an_event_and_asks_nobody_else(heldard_kernel: Any, tmp_path: Path) -> None:
-    async with heldard_kernel("zones") as kernel, tab(tmp_path / "profile") as page:
+@pytest.mark.parametrize("plugins", [("zones",), ()], ids=["zones", "no plugin"])
+async def test_the_page_shows_a_camera_and_an_event_and_asks_nobody_else(
+    heldard_kernel: Any, tmp_path: Path, plugins: tuple[str, ...]
+) -> None:
+    async with heldard_kernel(*plugins) as kernel, tab(tmp_path / "profile") as page:
         await kernel.add_camera("gate")
         await kernel.post(post("gate", detection(), event={"event_type": "seen_by_worker", "severity": "info"}))
         await page.call("Page.navigate", url=kernel.url + "/")
         text = ""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not ("gate" in text and ("seen_by_worker" in text or "seen by worker" in text)):
                 await asyncio.sleep(0.1)
                 text = await page.text()
+        async with asyncio.timeout(30):
+            while not any(url.endswith("/zones" if plugins else "/plugins") for url in page.requested):
+                await asyncio.sleep(0.1)
+                await page.text()
         assert page.complaints == []
         assert page.requested
         assert all(url.startswith((kernel.url, "data:", "blob:")) for url in page.requested), page.requested

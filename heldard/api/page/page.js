@@ -27,6 +27,13 @@ async function json(path, otherwise) {
   return response.ok ? response.json() : otherwise;
 }
 
+// Whether the zones plugin runs: asked until there is an answer, for asking for zones without it is an error.
+let zonesRun = null;
+async function hasZones() {
+  zonesRun ??= (await json("/plugins", null))?.some(({ name, state }) => name === "zones" && state === "active") ?? null;
+  return zonesRun === true;
+}
+
 // Do something for ever; faults show in the header and are tried again.
 async function keep(work, everyMs) {
   for (;;) {
@@ -147,6 +154,7 @@ class CameraView {
   }
 
   async rezone() {
+    if (!(await hasZones())) return;
     this.zones = (await json(`/cameras/${this.id}/zones`, [])).filter((zone) => zone.enabled);
   }
 

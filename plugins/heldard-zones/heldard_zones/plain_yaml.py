@@ -22,5 +22,5 @@ def load(text: str) -> Any:
         return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader, without aliases
     except RecursionError:
         raise InvalidError("config: is nested too deep", code="bad_yaml") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter for dates and numbers that are none
         raise InvalidError(f"config: is not YAML: {error}", code="bad_yaml") from None

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from aiohttp import web
 
-from heldard.plugin import Endpoint, InvalidError, NotFoundError, PluginContext, Query, Tx, rfc3339, route
+from heldard.plugin import Endpoint, InvalidError, NotFoundError, PluginContext, Query, Tx, read_body, rfc3339, route
 from heldard_anpr.caller import caller, limited, moment, plate_of, sees
 from heldard_anpr.decisions import crop, store
 from heldard_anpr.decisions.model import (
@@ -194,17 +194,18 @@ async def take_up_confusions(ctx: PluginContext, recorder: Recorder) -> None:
     recorder.rules = msgspec.structs.replace(recorder.rules, ballot=ballot)
 
 
+NOTE_LIMIT_BYTES = 64 * 1024
 _NOTES = msgspec.json.Decoder(workflow.Note | None)
 
 
 async def _note(request: web.Request) -> str | None:
-    """The optional body of a review step. Raises InvalidError."""
-    raw = await request.content.read(65_536)
+    """The optional body of a review step. Raises InvalidError, TooLargeError."""
+    raw = await read_body(request, NOTE_LIMIT_BYTES)
     if not raw.strip():
         return None
     try:
         body = _NOTES.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidError(f'the body is an object with an optional "note": {error}', code="bad_json") from None
     return None if body is None else body.note
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from heldard.plugin import PRINCIPAL, Endpoint, InvalidError, PluginContext, Query, Tx, route
+from heldard.plugin import PRINCIPAL, Endpoint, InvalidError, PluginContext, Query, Tx, read_body, route
 from heldard_anpr.caller import caller, limited, plate_of
 from heldard_anpr.decisions.recorder import Recorder
 from heldard_anpr.plates.normal import normalise
@@ -220,14 +220,8 @@ def _list(name: str) -> str:
 
 
 async def _text(request: web.Request) -> str:
-    """The body as UTF-8. Raises InvalidError when it is too long or something else."""
-    raw = await request.content.read(CSV_LIMIT_BYTES + 1)
-    while len(raw) <= CSV_LIMIT_BYTES and not request.content.at_eof():
-        raw += await request.content.read(CSV_LIMIT_BYTES + 1 - len(raw))
-    if len(raw) > CSV_LIMIT_BYTES:
-        raise InvalidError(
-            f"the file is over {CSV_LIMIT_BYTES} bytes: split it", details={"limit_bytes": CSV_LIMIT_BYTES}
-        )
+    """The body as UTF-8. Raises TooLargeError, and InvalidError when it is something else."""
+    raw = await read_body(request, CSV_LIMIT_BYTES)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -28,6 +28,8 @@ from heldard_anpr.registry.model import (
 
 DAY_MS = 86_400_000
 PASS_LENGTH_MS = DAY_MS
+LAST_MS = 253_402_300_799_999
+"""The last moment that has a date."""
 
 
 def given(patch: msgspec.Struct) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def pass_values(body: PassCreate, now_ms: int) -> dict[str, Any]:
         "plate": clean(body.plate),
         "plate_norm": plate_of(body.plate) if clean(body.plate) and body.plate else None,
         "valid_from": begins,
-        "valid_until": begins + PASS_LENGTH_MS if ends is None else ends,
+        "valid_until": min(LAST_MS, begins + PASS_LENGTH_MS) if ends is None else ends,
     }
     _window(values)
     return values
