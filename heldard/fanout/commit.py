@@ -33,10 +33,11 @@ class AlreadyClaimedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What there is to tell after the commit."""
+    """What there is to tell after the commit. claimed_next: the batch after this one was claimed in the same unit."""
 
     events: list[tuple[int, EventDraft]]
     actions: int
+    claimed_next: bool = False
 
 
 class PluginTx:
@@ -95,6 +96,10 @@ class EffectWriter:
         self.now_ms = now_ms
         self.longest_s = 0.0
         """The longest that the effects of one unit kept the writer, since it was last set to 0."""
+
+    def begin_claim(self, connection: sqlite3.Connection, seq: int) -> bool:
+        """Claim a batch as running; False when it is claimed already."""
+        return connection.execute(SQL["begin_claim"], (seq, self.consumer_id)).rowcount == 1
 
     def claims(
         self, connection: sqlite3.Connection, batches: Sequence[tuple[int, Effects]], attempts: int

@@ -12,6 +12,7 @@ drainer: there is no other.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import sqlite3
 from collections import deque
@@ -199,10 +200,11 @@ class Lane:
                 self._restored = False
             else:
                 return len(batches)
-        one = self._effects_once if member.consumer.delivery == "effects" else self._at_most_once
+        if member.consumer.delivery == "at_most_once":
+            return await self._at_most_once(batches)
         handled = 0
         for batch in batches:
-            if member.held or not await one(batch):
+            if member.held or not await self._effects_once(batch):
                 break
             handled += 1
         return handled
@@ -300,21 +302,33 @@ class Lane:
 
     # --- at most once: claim, then run ------------------------------------------------------------------------------
 
-    async def _at_most_once(self, batch: Batch) -> bool:
-        """Claim, run, end the claim; False when the consumer is held."""
-        member = self.member
-        claimed = await self._begin(batch)
-        if not claimed:
-            return claimed is not None
+    async def _at_most_once(self, batches: Sequence[Batch]) -> int:
+        """Claim, run and end each in turn; how many were dealt with before the consumer was held.
+
+        One commit ends a batch and claims the next, which then is run whatever happens to the consumer meanwhile.
+        """
+        claimed = False
+        for number, batch in enumerate(batches):
+            if not claimed:
+                begun = await self._begin(batch)
+                if begun is None:
+                    return number
+                if not begun:
+                    continue
+            following = batches[number + 1].seq if number + 1 < len(batches) else None
+            claimed = await self._run_claimed(batch, None if self.member.held else following)
+        return len(batches)
+
+    async def _run_claimed(self, batch: Batch, following: int | None) -> bool:
+        """Run a batch that is claimed and end its claim; whether the following one was claimed with that."""
         effects = Effects(self.camera_id, batch.at_ms, batch.frames)
         try:
             await self._consume(batch, effects)
-            await member.keep_frames([effects])
+            await self.member.keep_frames([effects])
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure
             await self._park(batch, 1, error)
-        else:
-            await self._end_at_most_once(batch, effects)
-        return True
+            return False
+        return await self._end_at_most_once(batch, effects, following)
 
     async def _consume(self, batch: Batch, effects: Effects) -> None:
         """Once; a call that found a new process instead of the one that was restored has not been one."""
@@ -344,19 +358,20 @@ class Lane:
         self.member.note_failure(self.camera_id, batch.seq, attempt, error)
         await self.member.park(batch.seq, attempt, error)
 
-    async def _end_at_most_once(self, batch: Batch, effects: Effects) -> None:
-        """The claim ends as done with the effects; when those cannot be written, as failed without them."""
+    async def _end_at_most_once(self, batch: Batch, effects: Effects, following: int | None) -> bool:
+        """The claim ends as done with the effects; when those cannot be written, as failed without them. Whether the
+        following batch was claimed too."""
         member = self.member
         while True:
             try:
-                await member.commit(functools.partial(_end_with, member, batch.seq, effects))
+                committed = await member.commit(functools.partial(_end_with, member, batch.seq, effects, following))
                 member.note_success(1)
-                return
+                return committed.claimed_next
             except STORE_TROUBLE as error:
                 await member.wait_for_store(error)
             except Exception as error:  # noqa: BLE001 - the plugin's own SQL or event type
                 await self._park(batch, 1, error)
-                return
+                return False
 
     # --- time, and work between batches -----------------------------------------------------------------------------
 
@@ -428,9 +443,13 @@ def _effects(member: Member, effects: Effects, connection: sqlite3.Connection) -
     return member.writer.between(connection, effects)
 
 
-def _end_with(member: Member, seq: int, effects: Effects, connection: sqlite3.Connection) -> Committed:
+def _end_with(
+    member: Member, seq: int, effects: Effects, following: int | None, connection: sqlite3.Connection
+) -> Committed:
     connection.execute(SQL["end_claim"], (member.writer.now_ms(), seq, member.id))
-    return member.writer.effects(connection, [effects])
+    committed = member.writer.effects(connection, [effects])
+    claimed_next = following is not None and member.writer.begin_claim(connection, following)
+    return dataclasses.replace(committed, claimed_next=claimed_next)
 
 
 def _redeem(member: Member, seq: int, effects: Effects, connection: sqlite3.Connection) -> Committed:

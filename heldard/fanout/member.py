@@ -15,7 +15,7 @@ from heldard.errors import BusyError, HeldardError
 from heldard.fanout.commit import SQL, Committed, EffectWriter
 from heldard.fanout.drive import ConsumeTimeoutError, Driver, LoopDriver, LoopHeldError, ThreadDriver
 from heldard.fanout.lane import Lane
-from heldard.fanout.model import FAILED, RUNNING
+from heldard.fanout.model import FAILED
 from heldard.fanout.process import ProcessDriver
 from heldard.plugin import Batch, Consumer, Effects, EventDraft
 
@@ -87,9 +87,10 @@ class Member:
         rows = await self.fanout.db.fetch(SQL["state_of_lane"], place)
         await self.driver.call(self.consumer.restore, camera_id, {row["key"]: row["value"] for row in rows})
 
-    async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> None:
-        await self.fanout.db.change(unit, self.fanout.told)
+    async def commit(self, unit: Callable[[sqlite3.Connection], Committed]) -> Committed:
+        committed = await self.fanout.db.change(unit, self.fanout.told)
         self._note_writer_held()
+        return committed
 
     @property
     def looks_ahead(self) -> bool:
@@ -148,15 +149,7 @@ class Member:
 
     async def begin_claim(self, seq: int) -> bool:
         """Commit a running claim; False when the batch is claimed already."""
-
-        def unit(connection: sqlite3.Connection) -> bool:
-            try:
-                connection.execute(SQL["claim"], (seq, self.id, RUNNING, None, None, None))
-            except sqlite3.IntegrityError:
-                return False
-            return True
-
-        return await self.fanout.db.write(unit)
+        return await self.fanout.db.write(lambda connection: self.writer.begin_claim(connection, seq))
 
     async def park(self, seq: int, attempts: int, error: Exception) -> None:
         """End a batch as failed; waits for the store as long as it takes, so that the lane can go on."""

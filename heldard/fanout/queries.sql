@@ -15,6 +15,10 @@ UPDATE consumers SET quarantined_ms = :quarantined_ms, last_error = :last_error 
 -- One claim; fails on the primary key when the batch is claimed already.
 INSERT INTO consumer_fanout (seq, consumer, state, attempts, error, ended_ms) VALUES (?, ?, ?, ?, ?, ?);
 
+-- name: begin_claim
+-- One claim that is running now; nothing when the batch is claimed already.
+INSERT INTO consumer_fanout (seq, consumer, state) VALUES (?, ?, 0) ON CONFLICT (seq, consumer) DO NOTHING;
+
 -- name: claim_logged
 -- One claim that has ended as done, if its batch is in the log.
 INSERT INTO consumer_fanout (seq, consumer, state, ended_ms) SELECT seq, ?, 1, ? FROM outbox WHERE seq = ?;

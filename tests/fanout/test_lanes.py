@@ -369,6 +369,31 @@ async def test_at_most_once_claims_before_it_runs_and_is_never_run_again(heldard
         assert await kernel.rows("SELECT seq FROM outbox WHERE fanned_out_ms IS NULL") == []
 
 
+async def test_at_most_once_ends_a_batch_and_claims_the_next_in_one_commit(heldard_kernel: MakeKernel) -> None:
+    go_on = asyncio.Event()
+    states: list[list[int]] = []
+
+    async def act(batch: Batch, effects: Effects) -> None:
+        await go_on.wait()
+        rows = await kernel.rows("SELECT state FROM consumer_fanout ORDER BY seq")
+        states.append([row["state"] for row in rows])
+
+    actor = consumer("actor", act, delivery="at_most_once")
+    async with heldard_kernel(Plugin(actor), settings={"ingest": {"fanout_wait_ms": 0}}) as kernel:
+        await send(kernel, 1)
+        await until(lambda: actor.seqs == [1])
+        await send(kernel, 4)
+        figures = kernel.app[keys.DB].writer.figures
+        units = figures.units
+        go_on.set()
+        lane = kernel.app[keys.FANOUT].member("actor").lanes["gate"]
+        await until(lambda: len(states) == 5 and lane.idle)
+        assert states == [[0], [1, 0], [1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1, 0]]
+        assert (
+            figures.units - units <= 7
+        )  # the first ends; one claim, three ends with the next claim, one end; it would be nine
+
+
 async def test_at_most_once_that_fails_is_not_tried_again(heldard_kernel: MakeKernel) -> None:
     actor = consumer("actor", raises(ValueError("no")), delivery="at_most_once")
     async with heldard_kernel(Plugin(actor)) as kernel:
