@@ -2,10 +2,16 @@
 
 from heldard import startup
 
+INTERRUPTED = 130
+"""What shells expect of a program that Ctrl-C ended."""
+
 
 def main() -> None:
-    with startup.importing():
-        from heldard.cli import main as command
+    try:
+        with startup.importing():
+            from heldard.cli import main as command
+    except KeyboardInterrupt:  # click, which says so in a word, is not there yet
+        raise SystemExit(INTERRUPTED) from None
     command()
 
 

@@ -6,16 +6,15 @@ import asyncio
 import functools
 import sys
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from heldard import __version__, operate, plugin_cli
 from heldard.auth.cli import api_keys, users
 from heldard.cli_options import config_options, read_config
-from heldard.config import Settings
 from heldard.demo.cli import demo
 from heldard.errors import ConfigError, HeldardError
 from heldard.worker.cli import worker
@@ -27,11 +26,15 @@ if TYPE_CHECKING:
 class Commands(click.Group):
     """Shows errors that have an answer as one line, with status 2.
 
-    Plugins' commands are asked for only by `--help` and by a name that is not one of ours.
+    Plugins are loaded only for a name that is not one of ours: `--help` takes theirs from what is installed.
     """
 
-    def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*super().list_commands(context), *_plugin_commands()})
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_commands(context, formatter)
+        plugins = sorted({point.name for point in entry_points(group="heldard")})
+        if plugins:
+            with formatter.section("Installed plugins, whose commands usually have their names"):
+                formatter.write_dl([(name, f"See heldard {name} --help.") for name in plugins])
 
     def get_command(self, context: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(context, cmd_name) or _plugin_commands().get(cmd_name)
@@ -140,6 +143,8 @@ def openapi_document(config_file: Path | None, data_dir: Path | None, with_plugi
 
 async def _openapi(settings: Settings, *, with_plugins: bool) -> dict[str, Any]:
     """Build a daemon on an empty folder and ask it; nothing is started."""
+    import msgspec
+
     from heldard import keys
     from heldard.api import openapi
     from heldard.app import ROUTES, build

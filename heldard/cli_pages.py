@@ -11,7 +11,7 @@ _HEAD = """\
 # Command line
 
 Made from the commands by `heldard pages commands`; do not edit. Plugins add commands of their own, described on their
-pages; `heldard --help` lists those of the installed ones.
+pages; `heldard --help` names the installed ones.
 
 Status: 0 when it worked, 1 when it did not, 2 for a mistake in the command line or the configuration."""
 

@@ -8,28 +8,20 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
-from heldard.auth.audit import AuditLog
 from heldard.auth.capabilities import ALL, ROLES
-from heldard.auth.guard import Person
-from heldard.auth.model import ApiKey, KeyCreate, User, UserCreate, UserPatch
-from heldard.auth.service import Access
-from heldard.auth.store import AccessStore
 from heldard.cli_options import config_options, read_config
-from heldard.clock import SystemClock, rfc3339
-from heldard.config import Settings
-from heldard.db.database import Database
-from heldard.db.witness import in_presence_of
 from heldard.errors import InvalidError, NotFoundError
-from heldard.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from heldard.auth.model import ApiKey, User
+    from heldard.auth.service import Access
+    from heldard.config import Settings
 
 T = TypeVar("T")
-
-COMMAND_LINE = Person("command_line", frozenset({"admin"}), name="command line")
 
 
 @asynccontextmanager
@@ -38,6 +30,15 @@ async def opened(settings: Settings, action: str | None = None) -> AsyncIterator
 
     action: what the one change that is made in the block is called in the audit log.
     """
+    from heldard.auth.audit import AuditLog
+    from heldard.auth.guard import Person
+    from heldard.auth.service import Access
+    from heldard.auth.store import AccessStore
+    from heldard.clock import SystemClock
+    from heldard.db.database import Database
+    from heldard.db.witness import in_presence_of
+    from heldard.supervisor import Supervisor
+
     clock = SystemClock()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = Database(settings.data_dir / "heldard.db", clock, settings.store.durability)
@@ -47,7 +48,8 @@ async def opened(settings: Settings, action: str | None = None) -> AsyncIterator
         audit = AuditLog(store, clock)
         access = Access(store, audit, settings.auth, clock, Supervisor(clock).once)
         await access.load()
-        line = None if action is None else audit.line(COMMAND_LINE, action, target_type="auth")
+        person = Person("command_line", frozenset({"admin"}), name="command line")
+        line = None if action is None else audit.line(person, action, target_type="auth")
         with in_presence_of(None if line is None else audit.witness(line)):
             yield access
         await access.announce()
@@ -87,6 +89,8 @@ def list_users(config_file: Path | None, data_dir: Path | None) -> None:
 @config_options
 def add_user(username: str, role: str, generate: bool, config_file: Path | None, data_dir: Path | None) -> None:
     """Add somebody. The password is asked for, or read from standard input."""
+    from heldard.auth.model import UserCreate
+
     password = secrets.token_urlsafe(15) if generate else _ask_password()
     body = _checked({"username": username, "password": password, "role": role}, UserCreate)
     _run(read_config(config_file, data_dir), lambda access: access.add_user(body), "create_user")
@@ -98,6 +102,8 @@ def add_user(username: str, role: str, generate: bool, config_file: Path | None,
 @config_options
 def set_password(username: str, config_file: Path | None, data_dir: Path | None) -> None:
     """Give somebody another password, unlock them, and sign them out everywhere."""
+    from heldard.auth.model import UserPatch
+
     body = _checked({"password": _ask_password()}, UserPatch)
 
     async def work(access: Access) -> None:
@@ -157,6 +163,9 @@ def add_key(
     config_file: Path | None, data_dir: Path | None,
 ) -> None:  # fmt: skip
     """Make a key and print it, this once."""
+    from heldard.auth.model import KeyCreate
+    from heldard.clock import SystemClock, rfc3339
+
     expires_at = None if days is None else rfc3339(SystemClock().now_ms() + days * 86_400_000)
     body = _checked(
         {
@@ -185,6 +194,8 @@ def _ask_password() -> str:
 
 
 def _checked(given: dict[str, Any], kind: type[T]) -> T:
+    import msgspec
+
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
@@ -201,6 +212,8 @@ def _find_user(access: Access, username: str) -> User:
 def _state(key: ApiKey) -> str:
     if key.revoked_ms is not None:
         return "revoked"
+    from heldard.clock import SystemClock
+
     if key.expires_ms is not None and key.expires_ms <= SystemClock().now_ms():
         return "expired"
     return "active" if key.active else "disabled"

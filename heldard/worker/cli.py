@@ -7,9 +7,6 @@ import socket
 
 import click
 
-from heldard import credentials
-from heldard.worker.detector import available
-
 _HELP = """Run detectors on a kernel's cameras.
 
 The worker asks the kernel at --api for tasks, pulls their frames over HTTP, looks at them with the detector installed
@@ -84,6 +81,9 @@ def worker(
     api: str, api_key: str, worker_id: str, task_types: str, poll_interval: float, lease_ttl: int, http_timeout: float,
     give_up: float, backoff_base: float, backoff_cap: float, detectors: bool,
 ) -> None:  # fmt: skip
+    from heldard import credentials
+    from heldard.worker.detector import available
+
     installed = available()
     if detectors:
         for name, entry in installed.items():
