@@ -110,7 +110,8 @@ class Supervisor:
             try:
                 await run()
                 handle.last_error = "it returned"
-            except (Exception, asyncio.CancelledError) as error:  # a service's failure is its own: logged and restarted
+            # A service's failure is its own, SystemExit too: logged and restarted.
+            except (Exception, asyncio.CancelledError, SystemExit) as error:
                 if _is_stopped(error):
                     raise
                 handle.last_error = f"{type(error).__name__}: {error}"

@@ -15,6 +15,7 @@ from heldard.clock import Clock
 from heldard.db.database import Database
 from heldard.errors import BusyError, ConflictError
 from heldard.fanout.commit import SQL
+from heldard.fanout.drive import ConsumeTimeoutError, contained
 from heldard.plugin import ActionHandler
 from heldard.supervisor import Supervisor
 
@@ -87,18 +88,15 @@ class Actions:
             log.warning("action_expired", kind=row["kind"], key=row["key"])
             return
         try:
-            async with asyncio.timeout(handler.timeout_s):
-                outcome = await handler.run(msgspec.json.decode(row["payload"]))
-            await self._end(row["id"], DONE, outcome)
-        except TimeoutError:
-            await self._end(row["id"], FAILED, {"error": f"took longer than {handler.timeout_s} s"})
+            outcome = await contained(handler.run(msgspec.json.decode(row["payload"])), handler.timeout_s)
+            state, text = DONE, msgspec.json.encode(outcome).decode()
         except Exception as error:
             log.warning("action_failed", kind=row["kind"], key=row["key"], error=str(error), exc_info=True)
-            await self._end(row["id"], FAILED, {"error": f"{type(error).__name__}: {error}"})
+            state, text = FAILED, msgspec.json.encode({"error": _said(error)}).decode()
+        await self._end({"id": row["id"], "state": state, "outcome": text})
 
-    async def _end(self, action_id: int, state: int, outcome: dict[str, Any]) -> None:
-        text = msgspec.json.encode(outcome).decode()
-        row = {"id": action_id, "state": state, "outcome": text}
+    async def _end(self, row: dict[str, Any]) -> None:
+        """Write down how it ended, however long the store does not take it."""
         while True:
             row["now"] = self._clock.now_ms()
             try:
@@ -106,3 +104,7 @@ class Actions:
                 return
             except BusyError:
                 await self._clock.sleep(1.0)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, ConsumeTimeoutError) else f"{type(error).__name__}: {error}"

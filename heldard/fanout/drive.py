@@ -12,10 +12,12 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from heldard.clock import SystemClock
 from heldard.fanout.watchdog import LoopInterrupt, Watchdog
+
+T = TypeVar("T")
 
 SLICE_S = 0.01
 """How long calls on the event loop may follow one another before everything else has its turn."""
@@ -233,12 +235,22 @@ def _carried(error: BaseException) -> BaseException:
     return aborted
 
 
-async def _in_time(answer: Awaitable[Any], timeout_s: float) -> None:
+async def contained(answer: Awaitable[T], timeout_s: float) -> T:
+    """What a plugin's code answers. Raises what it raises, ConsumeTimeoutError when it takes too long and
+    ConsumerAbortedError for what would end more than itself."""
+    try:
+        return await _in_time(answer, timeout_s)
+    except BaseException as error:
+        _contain(error)
+        raise
+
+
+async def _in_time(answer: Awaitable[T], timeout_s: float) -> T:
     """A TimeoutError of the consumer's own passes as it is."""
     limit = asyncio.timeout(timeout_s)
     try:
         async with limit:
-            await answer
+            return await answer
     except TimeoutError:
         if limit.expired():
             raise ConsumeTimeoutError(f"took longer than {timeout_s} s") from None

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
 from heldard.plugin import (
     ActionHandler,
     ActionOutcome,
@@ -39,8 +41,9 @@ class Opener(Consumer):
 class Plugin:
     __name__ = "opening"
 
-    def __init__(self, asks: Sequence[str], **handles: Callable[[int], Any]) -> None:
+    def __init__(self, asks: Sequence[str], timeout_s: float = 30.0, **handles: Callable[[int], Any]) -> None:
         self._asks = asks
+        self._timeout_s = timeout_s
         self._handles = handles
         self.done: list[tuple[str, int]] = []
 
@@ -54,7 +57,7 @@ class Plugin:
 
     @hookimpl
     def heldard_register_actions(self, ctx: PluginContext) -> Sequence[ActionHandler]:
-        return [ActionHandler(kind, self._runner(kind, work)) for kind, work in self._handles.items()]
+        return [ActionHandler(kind, self._runner(kind, work), timeout_s=self._timeout_s) for kind, work in self._handles.items()]
 
     def _runner(self, kind: str, work: Callable[[int], Any]) -> Any:
         async def run(payload: dict[str, Any]) -> ActionOutcome:
@@ -113,20 +116,37 @@ async def test_what_was_not_done_in_time_is_not_done_after_a_restart_either(held
         assert [row["state"] for row in await kernel.rows("SELECT state FROM actions")] == [5, 5]
 
 
-async def test_a_handler_that_fails_is_not_asked_again(heldard_kernel: MakeKernel) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("no relay"), "RuntimeError: no relay"),
+        (TimeoutError("no answer of the relay"), "TimeoutError: no answer of the relay"),
+        (SystemExit(1), "ConsumerAbortedError: raised SystemExit: 1"),
+        (asyncio.CancelledError(), "ConsumerAbortedError: raised CancelledError: "),
+    ],
+)
+async def test_a_handler_that_fails_is_named_and_not_asked_again(
+    heldard_kernel: MakeKernel, error: BaseException, said: str
+) -> None:
     def fail(seq: int) -> None:
-        raise RuntimeError(f"no relay for {seq}")
+        raise error
 
     plugin = Plugin(["gate"], gate=fail)
     async with heldard_kernel(plugin) as kernel:
         await _send(kernel, 2)
         rows = await _ended(kernel, 2)
-        assert [(row["state"], row["outcome"]) for row in rows] == [
-            (3, '{"error":"RuntimeError: no relay for 1"}'),
-            (3, '{"error":"RuntimeError: no relay for 2"}'),
-        ]
+        assert [(row["state"], row["outcome"]) for row in rows] == [(3, f'{{"error":"{said}"}}')] * 2
         await kernel.restart()
         assert plugin.done == [("gate", 1), ("gate", 2)]
+
+
+async def test_a_handler_that_takes_too_long_is_given_up(heldard_kernel: MakeKernel) -> None:
+    never = asyncio.Event()
+    plugin = Plugin(["gate"], timeout_s=0.05, gate=lambda seq: never.wait())
+    async with heldard_kernel(plugin) as kernel:
+        await _send(kernel, 1)
+        (row,) = await _ended(kernel, 1)
+        assert row["outcome"] == '{"error":"took longer than 0.05 s"}'
 
 
 async def test_an_action_that_was_running_when_the_daemon_died_is_interrupted_and_not_repeated(
