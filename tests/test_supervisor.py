@@ -10,7 +10,7 @@ from heldard.supervisor import FIRST_BACKOFF_S, Supervisor
 from heldard.testing import VirtualClock
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError(), TimeoutError()])
+@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError(), TimeoutError(), SystemExit(1)])
 async def test_a_service_that_ends_by_an_error_runs_again_even_when_something_it_awaited_was_cancelled(
     error: BaseException,
 ) -> None:

@@ -16,13 +16,13 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from heldard.clock import Clock, SystemClock
 from heldard.errors import ForbiddenError
 from heldard.fanout import wire
-from heldard.plugin import Batch, Consumer, Effects, Frame
+from heldard.plugin import Batch, Consumer, Effects, Frame, FrameSource
 
 _PR_SET_PDEATHSIG = 1
 
@@ -108,21 +108,22 @@ def serve(told: Daemon, runner: asyncio.Runner) -> None:
             told.tell(_raised(error))
             return
         while True:
-            told.tell(_answer(consumer, told.next(), told, runner))
+            told.tell(answer(consumer, told.next(), told, lambda waiting: runner.run(_finish(waiting))))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _answer(consumer: Consumer, call: wire.Call, told: Daemon, runner: asyncio.Runner) -> Any:
+def answer(consumer: Consumer, call: wire.Call, frames: FrameSource, finish: Callable[[Any], None]) -> Any:
+    """Carry out a call; `finish` awaits what the consumer's method gives back when it is a coroutine."""
     try:
-        effects = Effects(call.camera_id or "", call.at_ms, told)
-        arguments = [dataclasses.replace(given, frames=told) if isinstance(given, Batch) else given
+        effects = Effects(call.camera_id or "", call.at_ms, frames)
+        arguments = [dataclasses.replace(given, frames=frames) if isinstance(given, Batch) else given
                      for given in call.arguments]  # fmt: skip
         if call.camera_id is not None:
             arguments.append(effects)
-        answer = getattr(consumer, call.method)(*arguments)
-        if inspect.isawaitable(answer):
-            runner.run(_finish(answer))
+        waiting = getattr(consumer, call.method)(*arguments)
+        if inspect.isawaitable(waiting):
+            finish(waiting)
         filled = wire.Filled(
             effects.operations, effects.state, [frame.captured_ms for frame in effects.frames.values()], effects.actions
         )

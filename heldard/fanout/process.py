@@ -116,13 +116,16 @@ class ProcessDriver:
 
     async def _running(self) -> _Child:
         if self._child is None:
-            self._child = await _Child.start()
+            self._child = await self._start_child()
             async with asyncio.timeout(START_TIMEOUT_S):
                 answer = await self._child.exchange(wire.Start(sys.path, pickle.dumps(self._consumer)), self._serve)
             if isinstance(answer, wire.Raised):
                 await self._end()
                 raise ConsumerDiedError(f"it could not be set up in its process: {answer.text}")
         return self._child
+
+    async def _start_child(self) -> _Child:
+        return await _Child.start()
 
     async def _serve(self, ask: wire.Ask) -> Any:
         """What a call asks of the daemon."""

@@ -29,6 +29,9 @@ import structlog
 from heldard.testing.simulation_oracle import Findings, check
 from heldard.testing.simulation_world import SimLoop, World, make_template
 
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where files of a run lie: no power is lost in it, so nothing has to reach a disk."""
+
 END_S = 40.0
 """Virtual seconds that the kernel has, once the faults have stopped, to come to rest."""
 
@@ -89,7 +92,7 @@ def run_many(seeds: Sequence[int], *, say: bool = False) -> list[Run]:
     failed: list[Run] = []
     began = time.perf_counter()
     steps = crashes = batches = 0
-    with tempfile.TemporaryDirectory(prefix="heldard-sim-") as place:
+    with tempfile.TemporaryDirectory(prefix="heldard-sim-", dir=_MEMORY) as place:
         template = make_template(Path(place))
         for number, seed in enumerate(seeds, 1):
             done = run(seed, template, Path(place))
@@ -121,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(seed: int) -> int:
-    with tempfile.TemporaryDirectory(prefix="heldard-sim-") as place:
+    with tempfile.TemporaryDirectory(prefix="heldard-sim-", dir=_MEMORY) as place:
         done = run(seed, make_template(Path(place)), Path(place))
     print("\n".join(done.trace))  # noqa: T201
     print(f"seed {seed}: {done.batches} batches, {done.crashes} crashes, {done.steps} steps: {done.error or 'ok'}")  # noqa: T201

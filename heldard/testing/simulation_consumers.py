@@ -8,14 +8,18 @@ from typing import ClassVar
 
 import msgspec
 
-from heldard.plugin import Batch, Consumer, Delivery, Effects
+from heldard.plugin import Batch, Consumer, Delivery, Effects, RunsIn
 
 DUE_AFTER_MS = 2500
+OPEN_WITHIN_MS = 20_000
 
 Fault = Callable[[str], Awaitable[None]]
 """What may happen inside a consumer: nothing, a wait, or an error."""
 
-LEDGERS = ("ledger", "tally")
+OPEN = "sim_open"
+"""The kind of action that `Opener` asks for."""
+
+LEDGERS = ("ledger", "tally", "remote")
 TABLES = tuple(
     f"CREATE TABLE sim_{name} (id INTEGER PRIMARY KEY, camera TEXT, seq INTEGER, count INTEGER, at_ms INTEGER)"
     for name in LEDGERS
@@ -55,11 +59,39 @@ class Tally(Consumer):
         self._counts[camera_id] = int(state.get("count", b"0"))
 
     def consume(self, batch: Batch, effects: Effects) -> None:
-        count = self._counts[batch.camera_id] = self._counts[batch.camera_id] + 1
-        self._fault("tally")
+        count = self._counts[batch.camera_id] = self._counts.get(batch.camera_id, 0) + 1  # wrong where nobody restored
+        self._fault(self.name)
         row = (batch.camera_id, batch.seq, count, batch.at_ms)
-        effects.execute("INSERT INTO sim_tally (camera, seq, count, at_ms) VALUES (?, ?, ?, ?)", row)
+        effects.execute(f"INSERT INTO sim_{self.name} (camera, seq, count, at_ms) VALUES (?, ?, ?, ?)", row)
         effects.put_state("count", str(count).encode())
+
+
+class Remote(Tally):
+    """The same in a process of its own, which dies now and then and with it all that was restored."""
+
+    name = "remote"
+    runs_in: ClassVar[RunsIn] = "process"
+
+    def __init__(self) -> None:
+        super().__init__(_nothing)
+
+
+def _nothing(_where: str) -> None:
+    """Its process is what fails."""
+
+
+class Opener(Consumer):
+    """Keeps the picture of each batch with an event of its own, and asks for something to be done about it."""
+
+    name = "opener"
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+
+    async def consume(self, batch: Batch, effects: Effects) -> None:
+        await self._fault("opener")
+        effects.event("sim_seen", payload={"seq": batch.seq}, evidence=effects.keep_frame(batch.at_ms))
+        effects.act(OPEN, payload={"seq": batch.seq}, expires_ms=batch.at_ms + OPEN_WITHIN_MS, key=str(batch.seq))
 
 
 class Alarm(Consumer):

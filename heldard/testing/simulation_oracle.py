@@ -6,8 +6,10 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
+from heldard.fanout.actions import DONE, EXPIRED
+from heldard.frames.evidence import EvidenceStore
 from heldard.testing.simulation_consumers import DUE_AFTER_MS, LEDGERS
-from heldard.testing.simulation_world import World
+from heldard.testing.simulation_world import World, picture
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def check(world: World) -> Findings:
         _events(world, connection, log)
         for name in LEDGERS:
             _ledger(connection, log, name)
+        _seen(world, connection, log)
+        _opened(world, connection, log)
         _alarms(connection, log)
         _actor(world, connection, log)
         _finished(connection)
@@ -125,6 +129,41 @@ def _alarms(connection: sqlite3.Connection, log: dict[int, Logged]) -> None:
     ).fetchall()
     wanted = sorted((b.seq, b.at_ms + DUE_AFTER_MS) for b in log.values() if b.task_type == "anpr")
     _equal("each alarm rings once, dated by when it was due", sorted(tuple(row) for row in rung), wanted)
+
+
+def _seen(world: World, connection: sqlite3.Connection, log: dict[int, Logged]) -> None:
+    """Each batch was seen once; the picture its event names is there, whole; none is missing without a reason."""
+    rows = connection.execute(
+        "SELECT json_extract(payload, '$.seq') AS seq, evidence FROM events "
+        "WHERE event_type = (SELECT id FROM names WHERE text = 'sim_seen')"
+    ).fetchall()
+    _equal("each batch is seen once", sorted(row["seq"] for row in rows), sorted(log))
+    kept = {
+        row["path"]: row["captured_ms"] for row in connection.execute("SELECT path, captured_ms FROM media_artifacts")
+    }
+    for row in rows:
+        name = row["evidence"]
+        _true(f"the event of {row['seq']} has its picture", name is not None or world.pictures_lost)
+        _true(f"{name} is kept", name is None or kept.get(name) == log[row["seq"]].at_ms)
+    store = EvidenceStore(world.evidence)
+    found = {name: _content(store, name) for name in kept}
+    _equal("pictures are whole", found, {name: picture(captured_ms) for name, captured_ms in kept.items()})
+
+
+def _content(store: EvidenceStore, name: str) -> bytes | None:
+    path = store.path(name)
+    return path.read_bytes() if path is not None and path.exists() else None
+
+
+def _opened(world: World, connection: sqlite3.Connection, log: dict[int, Logged]) -> None:
+    """Each action was asked for once and ended; it was carried out at most once, and where it is said, it was."""
+    opened = Counter(world.opened)
+    _equal("nothing is opened twice", {seq: n for seq, n in opened.items() if n > 1}, {})
+    rows = connection.execute("SELECT CAST(key AS INTEGER) AS seq, state FROM actions ORDER BY seq").fetchall()
+    _equal("each batch asked for one action", [row["seq"] for row in rows], sorted(log))
+    _equal("every action ended", [row["seq"] for row in rows if row["state"] < DONE], [])
+    _equal("done means done", [r["seq"] for r in rows if r["state"] == DONE and not opened[r["seq"]]], [])
+    _equal("expired means not done", [r["seq"] for r in rows if r["state"] == EXPIRED and opened[r["seq"]]], [])
 
 
 def _actor(world: World, connection: sqlite3.Connection, log: dict[int, Logged]) -> None:

@@ -23,16 +23,19 @@ from heldard.db.names import Names
 from heldard.db.writer import Writer
 from heldard.errors import HeldardError, NotFoundError, StoreError
 from heldard.events.service import Events
+from heldard.fanout.actions import Actions
 from heldard.fanout.drive import LoopDriver
 from heldard.fanout.service import Fanout
 from heldard.fanout.watchdog import Watchdog
+from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.log import DetectionLog
 from heldard.ingest.model import BatchPost, DetectionPost, EventPost, Receipt
 from heldard.ingest.service import Binding, Ingest, RecentFrames
 from heldard.ingest.sources import Sources
-from heldard.plugin import EventType
+from heldard.plugin import ActionHandler, EventType, Frame
 from heldard.supervisor import Supervisor
-from heldard.testing.simulation_consumers import TABLES, Actor, Alarm, Ledger, Tally
+from heldard.testing.simulation_consumers import OPEN, TABLES, Actor, Alarm, Ledger, Opener, Remote, Tally
+from heldard.testing.simulation_process import SimProcessDriver
 
 START_MS = 1_767_268_800_000
 CAMERAS = ("gate", "yard")
@@ -56,12 +59,29 @@ class SimLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.virtual_s
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """What would run in a thread is done in a moment, whether or not anybody still waits for it."""
+        future = self.create_future()
+        self.call_later(0.001, _carry_out, future, func, args)
+        return future
+
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
         self.steps += 1
         if self.die_at is not None and self.steps >= self.die_at:
             self.die_at = None
             self.on_death()
         return super().call_soon(callback, *args, context=context)
+
+
+def _carry_out(future: asyncio.Future[Any], func: Any, args: Any) -> None:
+    try:
+        result = func(*args)
+    except Exception as error:  # noqa: BLE001 - whoever waits hears of it
+        if not future.done():
+            future.set_exception(error)
+    else:
+        if not future.done():
+            future.set_result(result)
 
 
 class _NoSelector(selectors.SelectSelector):
@@ -277,9 +297,16 @@ class _NoTasks:
         return None
 
 
-class _NoFrames:
-    def find(self, _camera_id: str, _captured_ms: int) -> None:
-        return None
+class _Frames:
+    """A picture of every moment."""
+
+    def find(self, camera_id: str, captured_ms: int) -> Frame:
+        return Frame(f"{camera_id}:main:{captured_ms}", camera_id, "main", captured_ms, 0, 8, 8, picture(captured_ms))
+
+
+def picture(captured_ms: int) -> bytes:
+    """What lies in the file of that moment's picture."""
+    return f"picture of {captured_ms}".encode()
 
 
 def make_template(folder: Path) -> Path:
@@ -325,17 +352,20 @@ class Process:
         self.guard = SqlGuard("sim", ("sim_*",), self.db.connect_reader)
         self.events = Events(self.db, self.names, clock, lambda _camera: None)
         self.sources = Sources(self.db, self.names)
-        frames: Any = _NoFrames()
+        frames: Any = _Frames()
         self.log = DetectionLog(self.db, self.names, self.sources, frames)
         settings = FanoutSettings(
             lane_limit=world.profile.lane_limit, consume_timeout_s=1.0, attempts=3, retry_first_s=0.05,
             retry_longest_s=0.5, quarantine_failures=3,
         )  # fmt: skip
-        evidence: Any = None
+        evidence = EvidenceStore(world.evidence)
+        evidence.has_room = world.room
         self.fanout = Fanout(
             self.db, self.names, self.sources, self.events, self.log, frames, evidence, self.supervisor, clock, settings
         )
         self.fanout.watchdog = _NoWatchdog(1.0, 1.0)
+        self.actions = Actions(self.db, clock, self.supervisor)
+        self.fanout.on_actions = self.actions.poke
         cameras: Any = _Cameras()
         tasks: Any = _NoTasks()
         self.ingest = Ingest(
@@ -351,14 +381,25 @@ class Process:
         await self.names.load()
         await self.names.intern(CAMERAS)
         await self.events.load()
-        await self.events.register([EventType("sim_alarm", "Rung.")])
+        await self.events.register([EventType("sim_alarm", "Rung."), EventType("sim_seen", "Seen.")])
         fault = world.chaos.consumer
-        for consumer in (Ledger(fault), Tally(world.chaos.plain_consumer), Alarm(fault), Actor(fault, world.acted)):
+        consumers = (
+            Ledger(fault), Tally(world.chaos.plain_consumer), Alarm(fault), Actor(fault, world.acted), Remote(),
+            Opener(fault),
+        )  # fmt: skip
+        for consumer in consumers:
             await self.fanout.register("sim", consumer, self.guard)
         for member in self.fanout.members():
-            assert isinstance(member.driver, LoopDriver)
-            member.driver.slice_s = math.inf  # in real time, which would make each run another
+            if isinstance(member.driver, LoopDriver):
+                member.driver.slice_s = math.inf  # in real time, which would make each run another
+        member = self.fanout.member(Remote.name)
+        member.driver = SimProcessDriver(
+            member.consumer, 1.0, self.fanout.frames, member._fetch, member._note_restarted, world.chaos.chance,
+            world.profile.consumer / 4,
+        )  # fmt: skip
+        self.actions.register(ActionHandler(OPEN, world.open, timeout_s=5.0))
         await self.fanout.start()
+        await self.actions.start()
 
     async def stop(self) -> None:
         await self.fanout.drain()
@@ -405,9 +446,12 @@ class World:
         self.path = folder / f"sim-{seed}.db"
         shutil.copyfile(template, self.path)
         self.trace: list[str] = [f"seed {seed}: {self.profile}"]
+        self.evidence = folder / f"sim-{seed}"
         self.acted: list[int] = []
+        self.opened: list[int] = []
         self.acknowledged: list[Sent] = []
         self.tokens_sent: list[Sent] = []
+        self.pictures_lost = False
         self.crashes = 0
         self.failures: list[str] = []
         self.process: Process | None = None
@@ -433,6 +477,19 @@ class World:
         if self.crashes < self.profile.crashes and self.chaos.on:
             self.loop.die_at = self.loop.steps + self.dice.randint(1, 1500)
         self.note("started")
+
+    async def open(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Do what was asked for, which no rollback reaches."""
+        await asyncio.sleep(0)  # noqa: TID251 - a place for the process to die: claimed, and not yet done
+        self.opened.append(payload["seq"])
+        await self.chaos.consumer("open")
+        return {"opened": payload["seq"]}
+
+    def room(self) -> bool:
+        """Whether the disk takes another picture."""
+        full = self.chaos.chance(self.profile.store * 10)
+        self.pictures_lost = self.pictures_lost or full
+        return not full
 
     def maybe_die(self, share: float) -> None:
         if self.crashes < self.profile.crashes and self.process is not None and self.chaos.chance(share):
@@ -511,6 +568,7 @@ class World:
         self.loop.run_until_complete(_finish(asyncio.all_tasks(self.loop)))
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        shutil.rmtree(self.evidence, ignore_errors=True)
 
     def unhandled(self, _loop: Any, context: dict[str, Any]) -> None:
         """A task or callback that nobody looked after."""

@@ -57,7 +57,10 @@ class Plugin:
 
     @hookimpl
     def heldard_register_actions(self, ctx: PluginContext) -> Sequence[ActionHandler]:
-        return [ActionHandler(kind, self._runner(kind, work), timeout_s=self._timeout_s) for kind, work in self._handles.items()]
+        return [
+            ActionHandler(kind, self._runner(kind, work), timeout_s=self._timeout_s)
+            for kind, work in self._handles.items()
+        ]
 
     def _runner(self, kind: str, work: Callable[[int], Any]) -> Any:
         async def run(payload: dict[str, Any]) -> ActionOutcome:
