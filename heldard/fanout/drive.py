@@ -60,8 +60,9 @@ class Driver(Protocol):
     def check(self) -> None:
         """Raises ValueError when this consumer cannot be driven this way."""
 
-    async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
-        """Raises what the consumer raises, ConsumeTimeoutError when it takes too long."""
+    async def call(self, method: Callable[..., Any], *arguments: Any, life: int | None = None) -> None:
+        """Raises what the consumer raises, ConsumeTimeoutError when it takes too long, and ConsumerRestartedError,
+        with nothing called, when it is not the consumer of this `life` any more."""
 
     async def close(self) -> None:
         """Give back what it holds; a call that hangs is not waited for."""
@@ -90,7 +91,7 @@ class LoopDriver:
     def check(self) -> None:
         """Any consumer can run here."""
 
-    async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
+    async def call(self, method: Callable[..., Any], *arguments: Any, life: int | None = None) -> None:
         self._under_way += 1
         try:
             answer = self._call(method, *arguments)
@@ -168,7 +169,7 @@ class ThreadDriver:
     def check(self) -> None:
         """Any consumer can run here."""
 
-    async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
+    async def call(self, method: Callable[..., Any], *arguments: Any, life: int | None = None) -> None:
         self._under_way += 1
         try:
             async with self._turn:

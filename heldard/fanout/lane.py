@@ -292,7 +292,7 @@ class Lane:
         claims: list[tuple[int, Effects]] = []
         for batch in batches:
             effects = Effects(self.camera_id, batch.at_ms, batch.frames)
-            await member.driver.call(member.consumer.consume, batch, effects)
+            await self._call(member.consumer.consume, batch, effects)
             claims.append((batch.seq, effects))
         await member.keep_frames([effects for _, effects in claims])
         await member.commit(functools.partial(_claims, member, claims, attempt))
@@ -335,7 +335,7 @@ class Lane:
         while True:
             try:
                 await self._restore()
-                await self.member.driver.call(self.member.consumer.consume, batch, effects)
+                await self._call(self.member.consumer.consume, batch, effects)
                 return
             except ConsumerRestartedError:
                 self._restored = False
@@ -379,7 +379,7 @@ class Lane:
         if now_ms <= self.at_ms:
             return
         try:
-            await self.effects_of(lambda effects: self.member.driver.call(
+            await self.effects_of(lambda effects: self._call(
                 self.member.consumer.tick, self.camera_id, effects.at_ms, effects), now_ms)  # fmt: skip
         except STORE_TROUBLE as error:
             await self.member.wait_for_store(error)
@@ -413,9 +413,8 @@ class Lane:
         """
         member = self.member
         try:
-            await self._restore()
             effects = Effects(self.camera_id, max(batch.at_ms, self.at_ms), batch.frames)
-            await member.driver.call(member.consumer.consume, batch, effects)
+            await self._consume(batch, effects)
             await member.keep_frames([effects])
             await member.commit(functools.partial(_redeem, member, batch.seq, effects))
         except BaseException:
@@ -431,6 +430,10 @@ class Lane:
         if not self._restored or self._life != life:
             await self.member.restore(self.camera_id)
             self._restored, self._life = True, life
+
+    async def _call(self, method: Callable[..., Any], *arguments: Any) -> None:
+        """Call the consumer as it was restored. Raises ConsumerRestartedError when that one is gone."""
+        await self.member.driver.call(method, *arguments, life=self._life)
 
 
 def _claims(

@@ -73,12 +73,11 @@ class ProcessDriver:
                 f"consumer {self._consumer.name!r} has runs_in = 'process' but cannot be sent to one: {error}"
             ) from error
 
-    async def call(self, method: Callable[..., Any], *arguments: Any) -> None:
-        life = self.life
+    async def call(self, method: Callable[..., Any], *arguments: Any, life: int | None = None) -> None:
         self._under_way += 1
         try:
             async with self._turn:
-                if life != self.life and method.__name__ in ("consume", "tick"):
+                if life not in (None, self.life):
                     raise ConsumerRestartedError("its process was started anew")
                 await self._call(method.__name__, arguments)
         finally:
@@ -112,7 +111,7 @@ class ProcessDriver:
             raise error
         if effects is not None:
             _fill(effects, answer)
-        await self._hold_to_memory()
+        await self._hold_to_memory(method)
 
     async def _running(self) -> _Child:
         if self._child is None:
@@ -136,12 +135,16 @@ class ProcessDriver:
         except Exception as error:  # noqa: BLE001 - it is raised where it was asked
             return wire.Raised(str(error))
 
-    async def _hold_to_memory(self) -> None:
+    async def _hold_to_memory(self, method: str) -> None:
+        """Start anew what grew too large. Raises ConsumerDiedError when what it restores is too large by itself."""
         rss = self.rss_bytes
-        if rss is not None and rss > self._memory_bytes:
-            limit = self._memory_bytes // 2**20
-            self._on_restart(f"its process held {rss // 2**20} MB, more than {limit} MB, and was started anew")
-            await self._end()
+        if rss is None or rss <= self._memory_bytes:
+            return
+        said = f"its process held {rss // 2**20} MB, more than {self._memory_bytes // 2**20} MB, and was started anew"
+        self._on_restart(said)
+        await self._end()
+        if method == "restore":
+            raise ConsumerDiedError(said)
 
     async def _end(self) -> int | None:
         """Kill the process; how it ended. Every lane has to restore."""

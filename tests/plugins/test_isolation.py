@@ -105,6 +105,21 @@ async def test_a_process_that_leaks_is_started_anew_at_its_limit(heldard_kernel:
         assert "more than 128 MB" in shown["last_error"]
 
 
+async def test_a_process_that_cannot_even_be_restored_within_its_limit_is_quarantined(
+    heldard_kernel: Any, hostile: Any
+) -> None:
+    settings = {"fanout": {"process_memory_mb": 128, "attempts": 2, "quarantine_failures": 3, "retry_first_s": 0.01}}
+    plugin = make_plugin("bad", hostile.RestoresTooMuch, events=["steady_seen"])
+    async with heldard_kernel(plugin, settings=settings) as kernel:
+        await _feed(kernel, 3)
+        await kernel.advance(60)
+        await kernel.drain()
+        shown = await kernel.consumer("restores_too_much")
+        assert shown["state"] == "quarantined"
+        assert "more than 128 MB" in shown["last_error"]
+        assert await kernel.events("steady_seen") == []
+
+
 @pytest.mark.parametrize("kind", ["HangsInThread", "HangsInProcess", "Sleeps"])
 async def test_a_call_that_hangs_is_given_up_in_time_and_quarantined_in_the_end(
     heldard_kernel: Any, hostile: Any, kind: str

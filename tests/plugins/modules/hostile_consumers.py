@@ -137,6 +137,16 @@ class Leaks(InProcess):
         self.kept.append(b"x" * (40 * 2**20))
 
 
+class RestoresTooMuch(InProcess):
+    """Needs more than it may have before its first batch."""
+
+    name = "restores_too_much"
+
+    def restore(self, camera_id: str, state: Mapping[str, bytes]) -> None:
+        super().restore(camera_id, state)
+        self.held = b"x" * (200 * 2**20)
+
+
 class Writes(Consumer):
     """Reaches for other tables and gives events that nobody can write."""
 
