@@ -31,6 +31,7 @@ async def restart(day: Day) -> None:
 async def restart_in_the_past(day: Day) -> None:
     """The mains fail, the box has no battery for its clock, and the network is late in telling the time."""
     behind_ms = 1_200_137
+    day.ledger.set_back_ms += behind_ms
     await day.daemon.kill()
     await _again(day, -behind_ms)
     await day.pass_time(40)
