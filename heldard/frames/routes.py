@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from aiohttp import web
 from msgspec import Meta
 
-from heldard.api.endpoint import Query, route
+from heldard.api.endpoint import GUARD, Query, route
 from heldard.clock import parse_rfc3339, rfc3339_offset
-from heldard.errors import BusyError, InvalidError, NotFoundError, TooManyError
+from heldard.errors import BusyError, HeldardError, InvalidError, NotFoundError, TooManyError
 from heldard.frames.ring import FrameRings
 from heldard.plugin import Frame
 from heldard.sampler.model import SamplerStatus
@@ -192,6 +192,7 @@ async def stream(request: web.Request, camera_id: str, query: StreamQuery) -> we
     )
 
     async def send(newest: Frame) -> None:
+        await request.app[GUARD].authorise(request, stream)  # a credential may be revoked while it watches
         if not response.prepared:
             await response.prepare(request)
         await response.write(_part(newest))
@@ -202,6 +203,10 @@ async def stream(request: web.Request, camera_id: str, query: StreamQuery) -> we
         # Too slow, or gone: its connection is dropped, so that what it has not read is not kept for it.
         if request.transport is not None:
             request.transport.abort()
+    except HeldardError:
+        if not response.prepared:
+            raise
+        await response.write_eof()
     return response
 
 

@@ -54,6 +54,24 @@ async def test_signing_in_gives_a_token_and_a_strict_cookie(heldard_kernel: Any,
         assert (who["id"], who["name"], who["role"], who["kind"]) == (user_id, "ada", "admin", "user")
 
 
+async def test_signing_in_takes_over_no_session_that_was_planted(heldard_kernel: Any, make_user: MakeUser) -> None:
+    async with heldard_kernel(settings=ON) as kernel:
+        await make_user(kernel)
+        planted = "vos_" + "a" * 64
+        body = {"username": "ada", "password": "correct horse"}
+        reply = await kernel.request("POST", "/api/v1/auth/login", body, Cookie=f"heldar_session={planted}")
+        assert reply.status == 200
+        assert reply.body["token"] != planted
+        assert reply.headers["Set-Cookie"].startswith(f"heldar_session={reply.body['token']}; ")
+        drop_cookies(kernel)
+        assert (await me(kernel, planted)).status == 401
+        first = reply.body["token"]
+        second = (await login(kernel)).body["token"]
+        assert second != first  # each sign-in has a session of its own, and the older one goes on
+        drop_cookies(kernel)
+        assert (await me(kernel, first)).status == (await me(kernel, second)).status == 200
+
+
 async def test_the_first_token_that_is_not_blank_counts(heldard_kernel: Any, make_key: MakeKey) -> None:
     async with heldard_kernel(settings=ON) as kernel:
         key, other = await make_key(kernel, name="one"), await make_key(kernel, name="two")

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from heldard.api.endpoint import GUARD, PRINCIPAL, Endpoint, json_response
 from heldard.clock import parse_rfc3339
-from heldard.errors import HeldardError, InvalidError
+from heldard.errors import HeldardError, InvalidError, UnauthenticatedError
 from heldard.frames.routes import DESK, ROUTES, FrameDesk, capture_ms
 from heldard.plugin import Frame
 from heldard.sampler import routes as sampler_routes
@@ -28,6 +28,7 @@ class Everybody:
     """A caller who may do all and sees every camera but one."""
 
     id = "system"
+    revoked = False
 
     def can(self, capability: str) -> bool:
         return True
@@ -36,6 +37,8 @@ class Everybody:
         return camera_id != "hidden"
 
     async def authorise(self, request: web.Request, endpoint: Endpoint) -> None:
+        if self.revoked:
+            raise UnauthenticatedError("the credential is revoked")
         request[PRINCIPAL] = self  # type: ignore[misc]
 
 
@@ -251,6 +254,19 @@ async def test_people_see_a_stream_of_pictures_and_only_so_many_at_once(
     while (await status_of(client, url)) != 200:
         assert CLOCK.monotonic() < deadline, "places are not given back"
         await CLOCK.sleep(0.05)
+
+
+async def test_whoever_watches_sees_nothing_more_once_the_credential_is_revoked(
+    client: TestClient[Any, Any], sampling: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client.get("/api/v1/cameras/cam/stream") as answer:
+        assert answer.status == 200
+        await answer.content.readuntil(b"\xff\xd8")
+        monkeypatch.setattr(Everybody, "revoked", True)
+        async with asyncio.timeout(30):
+            await answer.read()  # it ends
+        async with client.get("/api/v1/cameras/cam/stream") as again:
+            assert again.status == 401
 
 
 async def status_of(client: TestClient[Any, Any], url: str) -> int:
