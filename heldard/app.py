@@ -84,6 +84,7 @@ from heldard.sampler.model import SampledTask
 from heldard.sampler.service import EVENT_TYPES as SAMPLER_EVENTS
 from heldard.sampler.service import SamplerService
 from heldard.sampler.source import check_source
+from heldard.store_watch import StoreWatch
 from heldard.supervisor import Supervisor
 from heldard.tasks import routes as task_routes
 from heldard.tasks.service import Tasks
@@ -282,6 +283,7 @@ async def _plugins(app: web.Application, settings: Settings, found: Sequence[Plu
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises refuses that plugin only
             everything.refuse(plugin, error)
             refused.append(plugin)
+    app[keys.STORE_WATCH] = StoreWatch(app[keys.DB], everything.active, app[keys.FANOUT], app[keys.CLOCK])
     if refused and chosen.strict:
         reasons = "; ".join(f"{plugin.name}: {plugin.reason}" for plugin in refused)
         raise ConfigError(f"plugins.strict is set and some were refused: {reasons}", code="plugin_refused")
@@ -345,6 +347,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await app[keys.FANOUT].start()
     await app[keys.ACTIONS].start()
     supervisor.start("retention", app[keys.RETENTION].run)
+    supervisor.start("store.watch", app[keys.STORE_WATCH].run)
     await app[outgoing_routes.WEBHOOKS].start()
     supervisor.start("auth.refresh", app[keys.ACCESS].keep_fresh)
     for plugin in everything.active:

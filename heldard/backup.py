@@ -14,6 +14,7 @@ import msgspec
 
 from heldard import __version__
 from heldard.clock import Clock, from_ms, rfc3339
+from heldard.db.file import DatabaseFile
 from heldard.errors import ConfigError, HeldardError
 from heldard.frames.evidence import EvidenceStore
 from heldard.lock import hold
@@ -130,6 +131,7 @@ def restore(backup: Path, data_dir: Path, clock: Clock, *, replace: bool, tell: 
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise ConfigError(f"the backup could not be put in place: {error}") from None
+        DatabaseFile(current).marker.unlink(missing_ok=True)
     return aside
 
 
@@ -219,7 +221,12 @@ def swap(database: Path, fresh: Path, mark: str) -> Path | None:
 
 
 def _fold_log(database: Path) -> None:
-    """Move the write-ahead log into the database, so that the file is whole on its own."""
+    """Move the write-ahead log into the database, so that the file is whole on its own.
+
+    Raises sqlite3.Error for one that is damaged; an empty one is, and SQLite would delete the log beside it.
+    """
+    if database.stat().st_size == 0:
+        raise sqlite3.DatabaseError("the file is empty")
     with closing(sqlite3.connect(database, timeout=5)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     log_file = database.with_name(database.name + "-wal")

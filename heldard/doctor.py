@@ -19,6 +19,7 @@ from heldard import client
 from heldard.backup import DATABASE
 from heldard.clock import Clock, from_ms
 from heldard.config import Settings
+from heldard.db.file import DatabaseFile
 from heldard.errors import ConfigError, HeldardError
 from heldard.plugins import Plugin, read_settings
 from heldard.retention.disk import MIB, DiskGuard
@@ -97,11 +98,7 @@ def look_at_data(settings: Settings) -> Iterator[Finding]:
         yield Finding("bad", "data", f"{data_dir} cannot be written by this user", "run as the daemon's user")
     yield look_at_disk(settings)
     yield look_at_key(data_dir)
-    database = data_dir / DATABASE
-    if not database.exists():
-        yield Finding("ok", "database", "there is none yet")
-        return
-    yield from look_at_database(database, settings)
+    yield from look_at_database(data_dir / DATABASE, settings)
 
 
 def look_at_disk(settings: Settings) -> Finding:
@@ -124,6 +121,14 @@ def look_at_key(data_dir: Path) -> Finding:
 
 
 def look_at_database(database: Path, settings: Settings) -> Iterator[Finding]:
+    try:
+        DatabaseFile(database).ensure_kept()
+    except ConfigError as error:
+        yield Finding("bad", "database", error.message, "stop the daemon, then: heldard restore --replace BACKUP")
+        return
+    if not database.exists():
+        yield Finding("ok", "database", "there is none yet")
+        return
     size = database.stat().st_size
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
@@ -178,6 +183,8 @@ def examine_running(api: str, api_key: str | None) -> Iterator[Finding]:
         yield Finding("warn", "daemon", error.message, "is it running? see systemctl status heldard, or give --api")
         return
     yield Finding("ok", "daemon", f"heldard {system['version']}, up for {system['uptime_seconds']} s")
+    if system["store_problem"]:
+        yield Finding("bad", "database", system["store_problem"], "see the start of this report, and the log")
     for service in system["services"]:
         if service["state"] == "waiting":
             yield Finding("bad", f"service {service['name']}", f"it fails: {service['last_error']}", "see the log")

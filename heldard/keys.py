@@ -20,6 +20,7 @@ from heldard.leases.service import Leases
 from heldard.metrics import Meter
 from heldard.plugins import Plugins
 from heldard.retention.service import Retention
+from heldard.store_watch import StoreWatch
 from heldard.supervisor import Supervisor
 from heldard.tasks.service import Tasks
 
@@ -40,4 +41,5 @@ ACTIONS = web.AppKey("actions", Actions)
 EVENTS = web.AppKey("events", Events)
 PLUGINS = web.AppKey("plugins", Plugins)
 METER = web.AppKey("meter", Meter)
+STORE_WATCH = web.AppKey("store_watch", StoreWatch)
 RETENTION = web.AppKey("retention", Retention)

@@ -17,6 +17,7 @@ from heldard.clock import Clock, SystemClock
 from heldard.config import Settings
 from heldard.db import migrations
 from heldard.db.database import Database
+from heldard.db.file import DatabaseFile
 from heldard.errors import ConfigError, HeldardError
 from heldard.plugins import Plugin, plugin_migrations, read_settings
 
@@ -105,10 +106,13 @@ def prepare(data_dir: Path, plugins: Sequence[Plugin], clock: Clock) -> Path | N
     """Before the daemon opens its database: where something is to be migrated, put a migrated copy in its place.
 
     Where the former database lies now; None when there was nothing to do. Raises ConfigError, with everything as it
-    was, when the rehearsal fails. Without room for a copy the migrations run in place, each in its own transaction.
+    was, when the database was lost or the rehearsal fails. Without room for a copy the migrations run in place, each in
+    its own transaction.
     """
     database = data_dir / DATABASE
-    if not database.exists() or database.stat().st_size == 0:
+    DatabaseFile(database).before_start()
+    if not database.exists():
+        log.info("database_made", path=str(database))
         return None
     news = pending(database, plugins)
     if not news:

@@ -79,7 +79,8 @@ class SystemDatabaseCap(msgspec.Struct, frozen=True, kw_only=True):
 class System(msgspec.Struct, frozen=True, kw_only=True):
     """What runs and how it does. samplers: streams by state. tasks_enabled: of enabled cameras.
 
-    plugin_problems: what went wrong last with plugins, by their names.
+    store_problem: what is wrong with the database, None when nothing is. plugin_problems: what went wrong last with
+    plugins, by their names.
     """
 
     name: str
@@ -93,6 +94,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     samplers: dict[str, int]
     storage: Storage
     disk_health_ok: bool
+    store_problem: str | None
     resident_bytes: int
     open_files: int
     enforcement: Enforcement
@@ -117,8 +119,10 @@ async def healthz(request: web.Request) -> Health:
 
 @route("GET", "/readyz", capability=None, tag="health", also=(503,))
 async def readyz(request: web.Request) -> Reply[Readiness]:
-    """The database takes writes."""
+    """The database takes writes, and is what it was."""
     try:
+        if request.app[keys.STORE_WATCH].problem is not None:
+            return Reply(Readiness(False, "database"), status=503)
         await request.app[keys.DB].write(lambda connection: connection.execute("SELECT 1").fetchone())
     except HeldardError:
         return Reply(Readiness(False, "database"), status=503)
@@ -153,6 +157,7 @@ async def system(request: web.Request) -> System:
         samplers={str(state): count for state, count in sorted(states.items())},
         storage=Storage(disk=disk, database=await retention.size()),
         disk_health_ok=not disk.low,
+        store_problem=app[keys.DB].file.problem or app[keys.STORE_WATCH].problem,
         resident_bytes=resident_bytes(),
         open_files=open_files(),
         enforcement=Enforcement(

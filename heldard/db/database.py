@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from heldard.clock import Clock
 from heldard.db import migrations
+from heldard.db.file import DatabaseFile
 from heldard.db.readers import Readers
 from heldard.db.witness import present_witness
 from heldard.db.writer import QUEUE_BYTES, QUEUE_LIMIT, Writer
@@ -37,8 +39,8 @@ class Database:
         self.path = path
         self._clock = clock
         self._durability = durability
-        self._file: tuple[int, int] | None = None
-        self.writer = Writer(self.connect, queue_limit, self._check_file, queue_bytes)
+        self.file = DatabaseFile(path)
+        self.writer = Writer(self.connect, queue_limit, self.file.check, queue_bytes)
         self.readers = Readers(self.connect_reader)
 
     def connect(self) -> sqlite3.Connection:
@@ -63,29 +65,28 @@ class Database:
         return connection
 
     async def open(self) -> None:
-        """Create or upgrade the kernel's tables, then start the writer and the readers."""
+        """Create or upgrade the kernel's tables, then start the writer and the readers.
+
+        Raises ConfigError where that would begin an empty database in place of one that was lost.
+        """
+        self.file.before_start()
         await self.migrate("heldard", migrations.find("heldard.db"))
-        self._file = self._identity()
+        self.file.remember()
         self.writer.start()
         await self.readers.open()
 
-    def _identity(self) -> tuple[int, int] | None:
-        """Which file the path names now; None when it names none."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def look(self) -> set[str]:
+        """The names of all tables, read anew from the file. For the watch, off the event loop.
 
-    def _check_file(self) -> None:
-        """Raises StoreError when the file that is open is not the one at the path: SQLite would go on to write into it,
-        and what was acknowledged would be gone when the last process closes it."""
-        if self._identity() != self._file:
-            raise StoreError(
-                f"{self.path} was removed or replaced while it was open: nothing was written; put it back, or restart "
-                "heldard to go on with what is there now",
-                code="store_replaced",
-            )
+        Raises StoreError when the file that is open is gone, or no longer a database.
+        """
+        self.file.check()
+        try:
+            with closing(self.connect_reader()) as connection:
+                rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read any more ({error}); see `heldard doctor`") from error
+        return {name for (name,) in rows}
 
     async def migrate(self, owner: str, wanted: list[migrations.Migration]) -> None:
         await asyncio.to_thread(self._migrate, owner, wanted)
