@@ -38,6 +38,10 @@ from heldard.config import Settings, check_plugin_sections
 from heldard.db.database import Database
 from heldard.db.guard import SqlGuard
 from heldard.db.names import Names
+from heldard.erasure import routes as erasure_routes
+from heldard.erasure.model import EVENT_TYPES as ERASURE_EVENTS
+from heldard.erasure.service import Erasures
+from heldard.erasure.store import ErasureStore
 from heldard.errors import ConfigError
 from heldard.events import routes as event_routes
 from heldard.events.service import Events
@@ -225,6 +229,10 @@ async def _bounds(app: web.Application, settings: Settings, clock: Clock) -> Non
         RetentionStore(app[keys.DB]), evidence, app[keys.INGEST].sources, guard, clock, events.emit, settings.retention
     )
     await app[keys.RETENTION].load()
+    await events.register(ERASURE_EVENTS)
+    app[keys.ERASURES] = Erasures(
+        ErasureStore(app[keys.DB], app[event_routes.NAMES]), evidence, events, clock, app[keys.SUPERVISOR]
+    )
 
 
 async def _outgoing(app: web.Application, settings: Settings, clock: Clock) -> None:
@@ -307,6 +315,9 @@ async def _set_up(app: web.Application, settings: Settings, plugin: Plugin, take
         undo.callback(actions.unregister, brought.actions)
         for handler in brought.actions:
             actions.register(handler)
+        undo.callback(app[keys.ERASURES].unregister, brought.erasers)
+        for eraser in brought.erasers:
+            app[keys.ERASURES].register(eraser, context)
         undo.pop_all()
     taken |= paths
     app[CONTEXTS][plugin.name], app[BROUGHT][plugin.name] = context, brought
@@ -315,14 +326,14 @@ async def _set_up(app: web.Application, settings: Settings, plugin: Plugin, take
 def _parts(app: web.Application, settings: Settings) -> KernelParts:
     return KernelParts(
         app[keys.DB], app[keys.CAMERAS], app[keys.FANOUT], app[keys.LOG], app[keys.FRAMES], app[media.EVIDENCE],
-        app[keys.CLOCK], settings.server.site_id, settings.server.timezone,
+        app[keys.ERASURES], app[keys.CLOCK], settings.server.site_id, settings.server.timezone,
     )  # fmt: skip
 
 
 def kernel_routes() -> list[Endpoint]:
     modules = (
         health, metrics, plugin_routes, auth_routes, camera_routes, task_routes, lease_routes, sampler_routes,
-        frame_routes, media, ingest_routes, fanout_routes, event_routes, outgoing_routes, openapi, page,
+        frame_routes, media, ingest_routes, fanout_routes, event_routes, outgoing_routes, erasure_routes, openapi, page,
     )  # fmt: skip
     return [endpoint for module in modules for endpoint in module.ROUTES]
 
@@ -346,6 +357,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     _watch(app)
     await app[keys.FANOUT].start()
     await app[keys.ACTIONS].start()
+    app[keys.ERASURES].start()
     supervisor.start("retention", app[keys.RETENTION].run)
     supervisor.start("store.watch", app[keys.STORE_WATCH].run)
     await app[outgoing_routes.WEBHOOKS].start()

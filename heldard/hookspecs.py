@@ -22,6 +22,7 @@ from heldard.plugin import (
     CameraInfo,
     Consumer,
     Endpoint,
+    Eraser,
     EventDraft,
     EventType,
     Migrations,
@@ -73,6 +74,12 @@ def heldard_register_routes(ctx: PluginContext) -> Sequence[Endpoint]:
 @hookspec
 def heldard_register_actions(ctx: PluginContext) -> Sequence[ActionHandler]:
     """What carries out the actions its consumers ask for with `Effects.act`."""
+    raise NotImplementedError
+
+
+@hookspec
+def heldard_register_erasers(ctx: PluginContext) -> Sequence[Eraser]:
+    """What can erase a subject, asked for with `PluginContext.erase`. Since 1.1."""
     raise NotImplementedError
 
 

@@ -9,6 +9,7 @@ from heldard.cameras.service import Cameras
 from heldard.clock import Clock
 from heldard.config import Settings
 from heldard.db.database import Database
+from heldard.erasure.service import Erasures
 from heldard.events.service import Events
 from heldard.fanout.actions import Actions
 from heldard.fanout.service import Fanout
@@ -38,6 +39,7 @@ INGEST = web.AppKey("ingest", Ingest)
 LOG = web.AppKey("log", DetectionLog)
 FANOUT = web.AppKey("fanout", Fanout)
 ACTIONS = web.AppKey("actions", Actions)
+ERASURES = web.AppKey("erasures", Erasures)
 EVENTS = web.AppKey("events", Events)
 PLUGINS = web.AppKey("plugins", Plugins)
 METER = web.AppKey("meter", Meter)

@@ -53,6 +53,8 @@ __all__ = [
     "Detection",
     "Effects",
     "Endpoint",
+    "Eraser",
+    "Erasure",
     "EventDraft",
     "EventType",
     "ForbiddenError",
@@ -66,10 +68,12 @@ __all__ = [
     "Principal",
     "Provenance",
     "Query",
+    "Recogniser",
     "Reply",
     "RunsIn",
     "Service",
     "Severity",
+    "Traces",
     "Tx",
     "call_api",
     "hookimpl",
@@ -82,8 +86,8 @@ __all__ = [
     "row_of",
 ]
 
-API_VERSION = (1, 0)
-"""(major, minor) of this contract. A major change breaks plugins; a minor one adds."""
+API_VERSION = (1, 1)
+"""(major, minor) of this contract. A major change breaks plugins; a minor one adds. 1.1 added erasers."""
 
 hookimpl = pluggy.HookimplMarker("heldard")
 
@@ -424,6 +428,50 @@ class ActionHandler:
     timeout_s: float = 10.0
 
 
+Recogniser = Callable[[str, str | None, int | None], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """How to tell a subject in what the kernel keeps. frames: names of kept frames that show it.
+
+    names(text, camera_id, at_ms): whether a text names it. Camera and trusted time are those of the batch it stands in,
+    None for a text in an event or an action. Called for very many texts, in a thread: it must not wait or write.
+    """
+
+    names: Recogniser
+    frames: Sequence[str] = ()
+
+
+class Eraser:
+    """Knows one kind of subject, such as plates, so that all that is stored about one can be erased on request.
+
+    kind: `[a-z0-9_]{1,64}`, one eraser each. The kernel goes through detections, actions, the audit log, events and
+    what waits to be sent; a text that names the subject becomes null, frames that show it go. Between two steps the
+    daemon may end: it goes on where it stood, after `trace` was called again.
+    """
+
+    kind: ClassVar[str]
+
+    async def trace(self, subject: str) -> Traces:
+        """Let go of what is under way about the subject, and say how to tell it. May be called several times."""
+        raise NotImplementedError(f"eraser of {self.kind} does not trace")
+
+    def forget(self, tx: Tx, subject: str, options: Mapping[str, Any]) -> dict[str, int]:
+        """Delete some of what the plugin's own tables hold of it, a few hundred rows; how much went, by name. Called
+        until nothing goes any more."""
+        raise NotImplementedError(f"eraser of {self.kind} does not forget")
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """How an erasure stands. counts: what went so far, by place. error: why it waits, when it does."""
+
+    id: str
+    done: bool
+    counts: dict[str, int]
+    error: str | None = None
+
+
 class CameraInfo(msgspec.Struct, frozen=True):
     """What plugins may know of a camera: no address, no credential."""
 
@@ -478,3 +526,10 @@ class PluginContext(Protocol):
 
     def batches(self, camera_id: str, from_ms: int, to_ms: int) -> AsyncIterator[Batch]:
         """Stored batches of a camera with from_ms <= at_ms < to_ms, in log order."""
+
+    async def erase(
+        self, kind: str, subject: str, *, by: str, options: Mapping[str, Any] | None = None, wait_s: float = 20.0
+    ) -> Erasure:
+        """Have everything erased that is stored about a subject, through the registered eraser of that kind, whose
+        `options` these are. Durable: what a crash interrupts goes on. Returns when done, or after `wait_s`. `by`: who
+        asked. Raises NotFoundError when nobody erases that kind."""

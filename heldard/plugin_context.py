@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +14,13 @@ import structlog
 from heldard.cameras.service import Cameras
 from heldard.clock import Clock
 from heldard.db.database import Database
+from heldard.erasure.service import Erasures
 from heldard.fanout.child import ProcessContext
 from heldard.fanout.commit import Committed, EffectWriter, PluginTx, UnitEffects
 from heldard.fanout.service import Fanout
 from heldard.frames.evidence import EvidenceStore
 from heldard.ingest.log import DetectionLog
-from heldard.plugin import Batch, CameraInfo, Effects, Frame, FrameSource, Tx
+from heldard.plugin import Batch, CameraInfo, Effects, Erasure, Frame, FrameSource, Tx
 from heldard.plugins import Plugin
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class KernelParts:
     log: DetectionLog
     frames: FrameSource
     evidence: EvidenceStore
+    erasures: Erasures
     clock: Clock
     site_id: str | None
     timezone: str
@@ -66,13 +69,15 @@ class KernelContext:
         return [dict(row) for row in await self._parts.db.fetch(sql, parameters)]
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        def unit(connection: sqlite3.Connection) -> tuple[T, Committed]:
-            effect = UnitEffects(self._writer, connection, "")
-            result = work(PluginTx(connection, self._guard, effect))
-            return result, Committed(effect.events, effect.actions)
-
+        unit = functools.partial(self.inside, work=work)
         result, _ = await self._parts.db.change(unit, lambda done: self._parts.fanout.told(done[1]))
         return result
+
+    def inside(self, connection: sqlite3.Connection, work: Callable[[Tx], T]) -> tuple[T, Committed]:
+        """Let the plugin work within somebody's unit: its result, and what is to be told after the commit."""
+        effect = UnitEffects(self._writer, connection, "")
+        result = work(PluginTx(connection, self._guard, effect))
+        return result, Committed(effect.events, effect.actions)
 
     async def in_lane(self, consumer: str, camera_id: str, work: Callable[[Effects], T]) -> T:
         return await self._parts.fanout.in_lane(consumer, camera_id, work)
@@ -93,3 +98,9 @@ class KernelContext:
 
     def batches(self, camera_id: str, from_ms: int, to_ms: int) -> AsyncIterator[Batch]:
         return self._parts.log.between(camera_id, from_ms, to_ms)
+
+    async def erase(
+        self, kind: str, subject: str, *, by: str, options: Mapping[str, Any] | None = None, wait_s: float = 20.0
+    ) -> Erasure:
+        view = await self._parts.erasures.ask(kind, subject, options or {}, by, wait_s)
+        return Erasure(id=view.id, done=view.state == "done", counts=view.counts, error=view.error)

@@ -34,6 +34,7 @@ from heldard.plugin import (
     API_VERSION,
     ActionHandler,
     Consumer,
+    Eraser,
     EventDraft,
     EventType,
     Migrations,
@@ -113,6 +114,7 @@ class Brought:
     actions: list[ActionHandler]
     routes: list[Endpoint]
     services: list[Service]
+    erasers: list[Eraser]
 
 
 class Plugins:
@@ -404,6 +406,7 @@ def bring(plugin: Plugin, context: Any, taken: set[tuple[str, str]]) -> Brought:
         actions=_list_of(ActionHandler, plugin, "heldard_register_actions", context),
         routes=_list_of(Endpoint, plugin, "heldard_register_routes", context),
         services=_list_of(Service, plugin, "heldard_register_services", context),
+        erasers=_list_of(Eraser, plugin, "heldard_register_erasers", context),
     )
     for kind in brought.event_types:
         if _WORD.fullmatch(kind.event_type) is None:

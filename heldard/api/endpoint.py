@@ -96,6 +96,7 @@ class Endpoint:
     camera: the path parameter that is a camera id, checked against the caller's scope before anything is looked up.
     unscoped: only callers without a camera scope may use it.
     audit: a change made through it goes into the audit log; False only for what workers do all the time.
+    names_target: the last name in the path goes with it; False where that is itself what must not be written down.
     produces, takes, answers, also: for the API document, where the handler's types do not say it: the content type and
     the types of the body it reads by itself and of its answer, and other statuses of the same answer.
     """
@@ -115,6 +116,7 @@ class Endpoint:
     path_names: tuple[str, ...] = ()
     tag: str = ""
     audit: bool = True
+    names_target: bool = True
     produces: str = "application/json"
     takes: Any = None
     answers: Any = None
@@ -162,6 +164,7 @@ def route(
     body_limit: int = BODY_LIMIT_BYTES,
     tag: str = "",
     audit: bool = True,
+    names_target: bool = True,
     produces: str = "application/json",
     takes: Any = None,
     answers: Any = None,
@@ -181,8 +184,8 @@ def route(
             summary=(inspect.getdoc(handler) or "").partition("\n")[0],
             body=hints.get("body"), query=hints.get("query"), returns=hints.get("return"), path_names=names,
             tag=tag or path.removeprefix("/api/v1/").partition("/")[0],
-            audit=audit and method not in ("GET", "HEAD", "OPTIONS"), produces=produces, takes=takes, answers=answers,
-            also=also,
+            audit=audit and method not in ("GET", "HEAD", "OPTIONS"), names_target=names_target, produces=produces,
+            takes=takes, answers=answers, also=also,
         )  # fmt: skip
 
     return declare

@@ -44,7 +44,7 @@ class AuditLog:
             person_of(request),
             endpoint.handler.__name__,
             target_type=endpoint.tag,
-            target_id=names[endpoint.path_names[-1]] if endpoint.path_names else None,
+            target_id=names[endpoint.path_names[-1]] if endpoint.path_names and endpoint.names_target else None,
             camera_id=camera if isinstance(camera, str) else None,
             detail={"method": endpoint.method, "path": endpoint.path, "fields": given_fields(body)},
         )

@@ -33,6 +33,10 @@ DELETE FROM actions WHERE id IN (
 -- The oldest audited changes from before a time.
 DELETE FROM audit_log WHERE seq IN (SELECT seq FROM audit_log ORDER BY seq LIMIT :limit) AND at_ms < :before_ms;
 
+-- name: delete_erasures
+-- Erasures that ended before a time.
+DELETE FROM erasures WHERE id IN (SELECT id FROM erasures WHERE ended_ms < :before_ms LIMIT :limit);
+
 -- name: delete_sessions
 -- Sessions that ended before a time.
 DELETE FROM sessions WHERE token IN (SELECT token FROM sessions WHERE expires_ms < :before_ms LIMIT :limit);

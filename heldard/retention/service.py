@@ -190,7 +190,7 @@ class Retention:
         now, settings = self._clock.now_ms(), self._settings
         await self._drop_log(now - settings.detections_hours * HOUR_MS)
         old_ms = now - settings.events_days * DAY_MS
-        for table in ("events", "actions", "audit_log"):
+        for table in ("events", "actions", "audit_log", "erasures"):
             await self._drop_rows(table, old_ms)
         await self._drop_rows("sessions", now)
         while await self._drop_evidence(now - settings.evidence_days * DAY_MS, limit=100):

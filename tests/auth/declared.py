@@ -65,6 +65,8 @@ KERNEL = {
     "GET /api/v1/events": ("events:read", "filtered"),
     "GET /api/v1/events/types": ("events:read", "filtered"),
     "GET /api/v1/events/stream": ("events:read", "filtered"),
+    "GET /api/v1/erasures": ("registry:manage", "box"),
+    "GET /api/v1/erasures/{erasure_id}": ("registry:manage", "box"),
     "GET /api/v1/webhooks": ("events:read", "box"),
     "POST /api/v1/webhooks": ("registry:manage", "box"),
     "PATCH /api/v1/webhooks/{webhook_id}": ("registry:manage", "box"),

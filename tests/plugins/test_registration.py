@@ -57,7 +57,7 @@ async def _nothing() -> None:
 BAD: dict[str, tuple[Any, str]] = {
     "unknown hook": (make_plugin("bad", heldard_register_tables=_raise), "heldard_register_tables"),
     "wrong argument": (make_plugin("bad", heldard_register_routes=lambda context: []), "context"),
-    "api too new": (make_plugin("bad", api=">=2.0"), "works with plugin API >=2.0; this kernel has 1.0"),
+    "api too new": (make_plugin("bad", api=">=2.0"), "works with plugin API >=2.0; this kernel has 1.1"),
     "no range": (make_plugin("bad", api="any"), "is not a range"),
     "consumers raise": (make_plugin("bad", heldard_register_consumers=_raise), "broken on purpose"),
     "not a list": (make_plugin("bad", heldard_register_consumers=lambda: Plain()), "not a list of Consumer"),

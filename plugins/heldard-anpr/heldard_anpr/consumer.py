@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -58,6 +58,18 @@ class AnprConsumer(Consumer):
     def forget(self, camera_id: str) -> None:
         self.states.pop(camera_id, None)
 
+    def let_go(self, camera_id: str, plate: str, effects: Effects) -> None:
+        """Drop the open visits in which the plate was read, as if nobody were there."""
+        state = self.states.get(camera_id, CameraState())
+        kept = {visit_id: visit for visit_id, visit in state.visits.items() if not _is_about(visit, plate)}
+        self.states[camera_id] = CameraState(kept)
+        self._drop(state.visits.keys() - kept.keys(), effects)
+
+    def _drop(self, visit_ids: Iterable[str], effects: Effects) -> None:
+        for visit_id in visit_ids:
+            effects.put_state(visit_id, None)
+            effects.put_state(visit_id + _VOTES_OF, None)
+
     def _keep(self, camera_id: str, before: CameraState, after: CameraState, outcomes: list[Outcome],
               site_id: str | None, effects: Effects) -> None:  # fmt: skip
         self.states[camera_id] = after
@@ -67,9 +79,7 @@ class AnprConsumer(Consumer):
                 effects.put_state(visit_id, _ENCODER.encode(replace(visit, votes=())))
             if visit.votes is not (known.votes if known is not None else ()):
                 effects.put_state(visit_id + _VOTES_OF, _ENCODER.encode(visit.votes))
-        for visit_id in before.visits.keys() - after.visits.keys():
-            effects.put_state(visit_id, None)
-            effects.put_state(visit_id + _VOTES_OF, None)
+        self._drop(before.visits.keys() - after.visits.keys(), effects)
         for outcome in outcomes:
             effects.transact(self._work(outcome, site_id, effects))
 
@@ -84,3 +94,9 @@ class AnprConsumer(Consumer):
                 return partial(self.recorder.decide, decided=outcome, evidence=kept)
             case Ended():
                 return partial(self.recorder.end, ended=outcome)
+
+
+def _is_about(visit: Visit, plate: str) -> bool:
+    return (visit.verdict is not None and visit.verdict.plate == plate) or any(
+        read.text == plate for read in (*visit.votes, *visit.doubts)
+    )

@@ -14,6 +14,7 @@ from heldard_anpr.gate.service import Gate
 from heldard_anpr.plates.confusion import shipped
 from heldard_anpr.privacy import routes as privacy_routes
 from heldard_anpr.privacy import service as privacy
+from heldard_anpr.privacy.eraser import PlateEraser
 from heldard_anpr.registry import routes as registry_routes
 from heldard_anpr.settings import Settings
 from heldard_anpr.stays import routes as stay_routes
@@ -32,6 +33,7 @@ class Parts:
         self.recorder = Recorder(self.settings, self.settings.rules(shipped()), ctx.timezone)
         self.consumer = AnprConsumer(self.recorder)
         self.gate = Gate(ctx, self.settings)
+        self.eraser = PlateEraser(ctx, self.consumer)
 
     def routes(self) -> list[Endpoint]:
         return [

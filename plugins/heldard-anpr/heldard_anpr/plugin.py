@@ -11,6 +11,7 @@ from heldard.plugin import (
     ActionHandler,
     Consumer,
     Endpoint,
+    Eraser,
     EventType,
     Migrations,
     PluginContext,
@@ -45,7 +46,7 @@ EVENT_TYPES = (
 @hookimpl
 def heldard_register_plugin() -> PluginInfo:
     return PluginInfo(
-        "anpr", __version__, ">=1.0,<2", "Plates: one explained decision per visit, lists, a gate", TABLES, DERIVED
+        "anpr", __version__, ">=1.1,<2", "Plates: one explained decision per visit, lists, a gate", TABLES, DERIVED
     )
 
 
@@ -77,6 +78,11 @@ def heldard_register_actions(ctx: PluginContext) -> Sequence[ActionHandler]:
 @hookimpl
 def heldard_register_routes(ctx: PluginContext) -> Sequence[Endpoint]:
     return parts_of(ctx).routes()
+
+
+@hookimpl
+def heldard_register_erasers(ctx: PluginContext) -> Sequence[Eraser]:
+    return [parts_of(ctx).eraser]
 
 
 @hookimpl

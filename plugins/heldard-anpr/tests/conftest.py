@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from heldard_anpr.caller import Caller
 from heldard_anpr.consumer import AnprConsumer
 from heldard_anpr.decisions.recorder import Recorder
@@ -18,6 +20,8 @@ from heldard_anpr.registry.model import PassCreate, VehicleCreate, WatchCreate
 from heldard_anpr.settings import CameraSettings, Settings, SimulatedRelay
 
 from heldard.plugin import Batch, Detection, Effects, EventDraft, Frame, Provenance, rfc3339
+
+from .daemon import RelayStub
 
 T0 = 1_700_000_000_000
 DAY = 86_400_000
@@ -246,3 +250,14 @@ def gated(make_site: Any) -> Site:
     found = make_site(GATED)
     found.gate()
     return found
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[tuple[RelayStub, str]]:
+    stub = RelayStub()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", stub.answer)
+    server = TestServer(app)
+    await server.start_server()
+    yield stub, str(server.make_url("/")).rstrip("/")
+    await server.close()

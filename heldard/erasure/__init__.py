@@ -1,0 +1,1 @@
+"""Forgetting what is stored about one subject, such as a plate, wherever it stands."""
