@@ -89,6 +89,7 @@ ZONES = {
     "GET /api/v1/cameras/{camera_id}/zones/stays": ("events:read", "camera"),
     "GET /api/v1/zone-events/{event_id}/evidence": ("events:read", "thing"),
     "GET /api/v1/zones/{zone_id}/why": ("events:read", "thing"),
+    "GET /api/v1/zones/{zone_id}/versions": ("events:read", "thing"),
     "POST /api/v1/cameras/{camera_id}/zones/backtest": ("events:read", "camera"),
     "POST /api/v1/cameras/{camera_id}/zones/import": ("registry:manage", "camera"),
 }

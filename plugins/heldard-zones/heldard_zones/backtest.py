@@ -9,10 +9,11 @@ import msgspec
 
 from heldard.plugin import BusyError, InvalidError, parse_rfc3339, rfc3339
 from heldard_zones.engine import ZoneEvent
-from heldard_zones.engine.rules import Zone, ZoneRow
+from heldard_zones.engine.rules import ZoneRow
 from heldard_zones.model import ZoneCreate
-from heldard_zones.replay import Replay, over_log
+from heldard_zones.replay import History, Replay, over_log
 from heldard_zones.service import Zones
+from heldard_zones.store import Version
 
 NEAR_MS = 15_000
 """How far apart two events of one kind and track may lie and still be the same one, moved."""
@@ -96,7 +97,10 @@ class Backtests:
         if proposed.kind == "mask":
             raise InvalidError("zone: a mask raises nothing to compare", code="mask_has_no_events")
         begin_ms = from_ms - round(asked.lead_seconds * 1000)
-        replay = replay_of(rows, proposed, live, self._zones.consumer.timezone, begin_ms)
+        versions = await self._zones.store.versions(camera_id, begin_ms, to_ms)
+        number = live.number if live is not None else await self._zones.store.highest_number() + 1
+        history = History(in_place(versions, proposed, number), begin_ms, to_ms)
+        replay = Replay(history, number, self._zones.consumer.timezone, begin_ms)
         most = ctx.settings.max_backtest_detections
         await over_log(ctx, camera_id, begin_ms, to_ms, most, replay.feed)
         replay.end(to_ms)
@@ -125,14 +129,11 @@ class Backtests:
         return difference(live.id, rows, events)
 
 
-def replay_of(rows: list[ZoneRow], proposed: ZoneRow, live: ZoneRow | None, timezone: str, begin_ms: int) -> Replay:
-    """All enabled zones of the camera with the proposal in the live one's place: whether a track is an old one under a
-    new name depends on every zone it was in."""
-    number = live.number if live is not None else max((row.number for row in rows), default=0) + 1
-    proposal = Zone(msgspec.structs.replace(proposed, number=number), timezone)
-    others = [Zone(row, timezone) for row in rows if row.enabled and row.number != number]
-    zones = sorted([*others, proposal], key=lambda zone: zone.number)
-    return Replay(zones, proposal, begin_ms)
+def in_place(versions: list[Version], proposed: ZoneRow, number: int) -> list[Version]:
+    """All zones of the camera as they were, with the proposal in the live one's place from the beginning on: whether a
+    track is an old one under a new name depends on every zone it was in."""
+    proposal = Version(-1, None, msgspec.structs.replace(proposed, number=number, enabled=True))
+    return [proposal, *(version for version in versions if version.row.number != number)]
 
 
 def difference(zone_id: str, rows: list[dict[str, Any]], events: list[ZoneEvent]) -> Difference:
@@ -170,7 +171,7 @@ def _result(
     for event in events:
         counts[event.type] = counts.get(event.type, 0) + 1
     told = [event for event in events if event.type != "static_suppressed"]
-    refused = {gate: count for gate, count in replay.zone.refused.items() if count}
+    refused = {gate: count for gate, count in replay.refused.items() if count}
     return BacktestResult(
         asked.from_, asked.to, replay.batches, replay.detections, counts, refused,
         [_tried(event) for event in told[:SHOWN]], len(told) > SHOWN, difference,

@@ -35,6 +35,16 @@ class Watched:
         self.refusals_ms = 0
 
 
+def redrawn(zones: ZoneSet, before: Sequence[ZoneRow], rows: Sequence[ZoneRow], timezone: str) -> ZoneSet:
+    """The enabled ones of `rows`; what did not change is the same zone as in `zones`, made of `before`."""
+    known = {row.number: row for row in before}
+    return ZoneSet(
+        zones.every[row.number] if known.get(row.number) == row and row.number in zones.every else Zone(row, timezone)
+        for row in rows
+        if row.enabled
+    )
+
+
 class ZoneConsumer(Consumer):
     """All tasks' batches, one commit for events, occupancy and state.
 
@@ -74,21 +84,16 @@ class ZoneConsumer(Consumer):
     def forget(self, camera_id: str) -> None:
         self.cameras.pop(camera_id, None)
 
-    def redraw(self, camera: Watched, rows: Sequence[ZoneRow], effects: Effects) -> None:
-        """Other zones from here on. The rows themselves are the caller's to write."""
+    def redraw(self, camera: Watched, rows: Sequence[ZoneRow], effects: Effects) -> int:
+        """Other zones from here on; when that is, in the lane's time. The rows themselves are the caller's to write."""
         at = max(effects.at_ms, camera.state.now)
         if camera.is_new:
             self._begin(camera, at, effects)
-        known = {row.number: row for row in camera.rows}
-        zones = camera.zones.every
-        new = ZoneSet(
-            zones[row.number] if known.get(row.number) == row and row.number in zones else Zone(row, self.timezone)
-            for row in rows
-            if row.enabled
-        )
+        new = redrawn(camera.zones, camera.rows, rows, self.timezone)
         step = engine.change_zones(camera.state, camera.zones, new, at)
         camera.rows, camera.zones = list(rows), new
         self._put(camera, step, effects)
+        return at
 
     # --- effects ----------------------------------------------------------------------------------------------------
 

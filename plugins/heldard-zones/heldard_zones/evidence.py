@@ -29,7 +29,7 @@ class Evidence:
             raise NotFoundError("no picture is kept of this event", code="no_evidence")
         if not draw:
             return web.Response(body=frame.jpeg, content_type="image/jpeg")
-        zone = await self._zones.store.zone(row["zone_id"])
+        zone = await self._zones.store.zone_at(row["zone_id"], row["at_ms"])
         svg = drawn(
             frame, row, None if zone is None else zone.polygon, is_line=zone is not None and zone.kind == "line"
         )
@@ -47,7 +47,7 @@ class Evidence:
 def drawn(
     frame: Frame, row: dict[str, Any], polygon: list[tuple[float, float]] | None, *, is_line: bool = False
 ) -> str:
-    """An SVG of the frame's size: the picture, the zone as it is now, the box as it was then, and a caption."""
+    """An SVG of the frame's size: the picture, the zone and the box as they were then, and a caption."""
     width, height = frame.width or 1280, frame.height or 720
     picture = base64.b64encode(frame.jpeg).decode()
     parts = [f'<image width="{width}" height="{height}" href="data:image/jpeg;base64,{picture}"/>']

@@ -58,6 +58,14 @@ class ZoneView(msgspec.Struct, frozen=True):
     hints: list[str] | UnsetType = UNSET
 
 
+class ZoneVersion(msgspec.Struct, frozen=True):
+    """How a zone was drawn after `from`, up to and including `until`; null: it still is."""
+
+    from_: str = msgspec.field(name="from")
+    until: str | None
+    zone: ZoneView
+
+
 class ZoneEventView(msgspec.Struct, frozen=True, kw_only=True):
     """segment_id: always null, heldard records no video. visit: joins an enter with its dwells and its exit."""
 
@@ -211,6 +219,10 @@ class RangeQuery(Query, frozen=True, kw_only=True):
 class HistoryQuery(RangeQuery, frozen=True, kw_only=True):
     zone_id: str
     limit: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 10_000
+
+
+class VersionsQuery(Query, frozen=True, kw_only=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
 class DrawQuery(Query, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ SELECT * FROM zones WHERE camera_id = ? ORDER BY created_ms, number;
 SELECT * FROM zones WHERE id = ?;
 
 -- name: highest_number
-SELECT coalesce(max(number), 0) AS number FROM zones;
+-- Of deleted ones too, so that what is kept of those stays theirs.
+SELECT max(coalesce((SELECT max(number) FROM zones), 0), coalesce((SELECT max(number) FROM zone_versions), 0)) AS number;
 
 -- name: insert_zone
 INSERT INTO zones (number, id, camera_id, name, kind, polygon, dwell_seconds, labels, severity, config, enabled,
@@ -15,6 +16,36 @@ INSERT INTO zones (number, id, camera_id, name, kind, polygon, dwell_seconds, la
 -- name: update_zone
 UPDATE zones SET name = ?, kind = ?, polygon = ?, dwell_seconds = ?, labels = ?, severity = ?, config = ?,
   enabled = ?, updated_ms = ? WHERE number = ?;
+
+-- name: begin_version
+INSERT INTO zone_versions (from_ms, number, id, camera_id, name, kind, polygon, dwell_seconds, labels, severity, config,
+  enabled, created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: end_version
+UPDATE zone_versions SET until_ms = ? WHERE number = ? AND until_ms IS NULL;
+
+-- name: versions_of_camera
+-- Those that were in force at some moment of a range, oldest first.
+SELECT * FROM zone_versions
+  WHERE camera_id = ? AND from_ms < ? AND coalesce(until_ms, 9223372036854775807) >= ? ORDER BY from_ms, version;
+
+-- name: versions_of_zone
+-- Newest first.
+SELECT * FROM zone_versions WHERE id = ? ORDER BY from_ms DESC, version DESC LIMIT ?;
+
+-- name: version_at
+-- How a zone was at a moment.
+SELECT * FROM zone_versions WHERE id = ? AND from_ms < ? ORDER BY from_ms DESC, version DESC LIMIT 1;
+
+-- name: first_version
+SELECT * FROM zone_versions WHERE id = ? ORDER BY from_ms, version LIMIT 1;
+
+-- name: prune_versions
+DELETE FROM zone_versions WHERE version IN (
+  SELECT version FROM zone_versions WHERE until_ms IS NOT NULL AND until_ms < ? ORDER BY until_ms LIMIT ?);
+
+-- name: delete_versions_of_camera
+DELETE FROM zone_versions WHERE camera_id = ?;
 
 -- name: delete_zone
 DELETE FROM zones WHERE id = ?;

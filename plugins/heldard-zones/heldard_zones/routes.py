@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from heldard.plugin import PRINCIPAL, Endpoint, ForbiddenError, InvalidError, Reply, parse_rfc3339, route
+from heldard.plugin import PRINCIPAL, Endpoint, ForbiddenError, InvalidError, NotFoundError, Reply, parse_rfc3339, route
 from heldard_zones.backtest import BacktestRequest, BacktestResult, Backtests
+from heldard_zones.engine.rules import ZoneRow
 from heldard_zones.evidence import Evidence
 from heldard_zones.frigate import FrigateImport, read
 from heldard_zones.model import (
@@ -23,9 +24,11 @@ from heldard_zones.model import (
     OccupancyNow,
     RangeQuery,
     Stays,
+    VersionsQuery,
     ZoneCreate,
     ZoneEventView,
     ZonePatch,
+    ZoneVersion,
     ZoneView,
     event_view,
     zone_view,
@@ -153,10 +156,16 @@ def _trying(zones: Zones) -> Sequence[Endpoint]:
     @route("GET", "/api/v1/zones/{zone_id}/why", capability="events:read", tag="zones")
     async def why(request: web.Request, zone_id: str, query: WhyQuery) -> Why:
         """Why a zone said something about a track, or why not: each look, gate by gate."""
-        await check_scope(zones, request, zone_id)
+        row = await known(zones, request, zone_id)
         now_ms = zones.ctx.clock.now_ms()
         from_ms, to_ms = time_range(moment(query.from_, "from"), moment(query.to, "to"), now_ms, HOUR_MS)
-        return await ask(zones, await zones.get(zone_id), query, from_ms, to_ms)
+        return await ask(zones, row, query, from_ms, to_ms)
+
+    @route("GET", "/api/v1/zones/{zone_id}/versions", capability="events:read", tag="zones")
+    async def versions(request: web.Request, zone_id: str, query: VersionsQuery) -> list[ZoneVersion]:
+        """How a zone was drawn and when, newest first; of a deleted zone too, for as long as its events are kept."""
+        await known(zones, request, zone_id)
+        return await zones.versions(zone_id, query.limit)
 
     @route(
         "POST", "/api/v1/cameras/{camera_id}/zones/backtest", capability="events:read", camera="camera_id",
@@ -182,13 +191,22 @@ def _trying(zones: Zones) -> Sequence[Endpoint]:
         created = [zone_view(row) for row, is_new in drawn if is_new]
         return ImportView(created, [row.name for row, is_new in drawn if not is_new], found.zones, found.notes)
 
-    return [why, backtest, import_frigate]
+    return [why, versions, backtest, import_frigate]
 
 
 async def check_scope(zones: Zones, request: web.Request, zone_id: str) -> None:
     """A caller with a camera scope cannot tell another camera's zone from one that does not exist."""
     row = await zones.store.zone(zone_id)
     sees(request, None if row is None else row.camera_id)
+
+
+async def known(zones: Zones, request: web.Request, zone_id: str) -> ZoneRow:
+    """A zone, deleted ones too, that the caller may know of."""
+    row = await zones.known(zone_id)
+    sees(request, None if row is None else row.camera_id)
+    if row is None:
+        raise NotFoundError("there is no such zone", code="zone_not_found")
+    return row
 
 
 def sees(request: web.Request, camera_id: str | None) -> None:

@@ -25,7 +25,9 @@ from heldard_zones.model import (
     ZoneCreate,
     ZoneFigures,
     ZonePatch,
+    ZoneVersion,
     offset_text,
+    zone_view,
 )
 
 T = TypeVar("T")
@@ -57,8 +59,7 @@ class Zones:
             if existing is not None:
                 return existing, False
             self._check_room(camera)
-            self.consumer.redraw(camera, [*camera.rows, row], effects)
-            store.insert_zone(effects, row)
+            store.insert_zone(effects, row, self.consumer.redraw(camera, [*camera.rows, row], effects))
             return row, True
 
         return await self._in_lane(camera_id, work)
@@ -72,8 +73,8 @@ class Zones:
             check_row(row, self.consumer.timezone)
             if any(other.name == row.name and other.id != zone_id for other in camera.rows):
                 raise ConflictError(f"this camera has another zone named {row.name!r}", code="zone_name_taken")
-            self.consumer.redraw(camera, [row if old.id == zone_id else old for old in camera.rows], effects)
-            store.update_zone(effects, row)
+            rows = [row if old.id == zone_id else old for old in camera.rows]
+            store.update_zone(effects, row, self.consumer.redraw(camera, rows, effects))
             return row
 
         return await self._in_lane(found.camera_id, work)
@@ -84,8 +85,8 @@ class Zones:
         def work(effects: Effects) -> None:
             camera = self.consumer.cameras[found.camera_id]
             row = _current(camera, zone_id)
-            self.consumer.redraw(camera, [other for other in camera.rows if other.id != zone_id], effects)
-            store.delete_zone(effects, row)
+            rows = [other for other in camera.rows if other.id != zone_id]
+            store.delete_zone(effects, row, self.consumer.redraw(camera, rows, effects))
 
         await self._in_lane(found.camera_id, work)
 
@@ -94,6 +95,14 @@ class Zones:
         if found is None:
             raise NotFoundError("there is no such zone", code="zone_not_found")
         return found
+
+    async def known(self, zone_id: str) -> ZoneRow | None:
+        """The zone, or the last that is known of one that was deleted."""
+        return await self.store.zone(zone_id) or await self.store.zone_at(zone_id, LAST_MS)
+
+    async def versions(self, zone_id: str, limit: int) -> list[ZoneVersion]:
+        """How it was drawn, newest first."""
+        return [version_view(found) for found in await self.store.versions_of(zone_id, limit)]
 
     async def zones(self, camera_id: str) -> list[ZoneRow]:
         await self.ctx.camera(camera_id)
@@ -234,3 +243,8 @@ def time_range(from_text: int | None, to_text: int | None, now_ms: int, default_
     if from_ms >= to_ms:
         raise InvalidError("from: must be before to", code="bad_range")
     return from_ms, to_ms
+
+
+def version_view(version: store.Version) -> ZoneVersion:
+    until = None if version.until_ms is None else rfc3339(version.until_ms)
+    return ZoneVersion(rfc3339(version.from_ms), until, zone_view(version.row))

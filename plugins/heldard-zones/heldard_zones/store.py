@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,20 @@ from heldard_zones.engine import Occupancy, ZoneEvent
 from heldard_zones.engine.rules import ZoneRow
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """How a zone was drawn after `from_ms`, up to and including `until_ms` (None: it still is)."""
+
+    from_ms: int
+    until_ms: int | None
+    row: ZoneRow
+
+    def stands(self, at_ms: int) -> bool:
+        """Whether a batch that comes after `at_ms` meets it."""
+        return self.from_ms <= at_ms and (self.until_ms is None or self.until_ms > at_ms)
+
 
 PRUNE_PAGE = 5000
 """Rows deleted in one unit of work, so that others wait for milliseconds only."""
@@ -50,6 +65,21 @@ class Store:
 
     async def highest_number(self) -> int:
         return int((await self._tables.fetch(SQL["highest_number"]))[0]["number"])
+
+    async def versions(self, camera_id: str, from_ms: int, to_ms: int) -> list[Version]:
+        """How a camera's zones were drawn in a range, oldest first, those of deleted zones too."""
+        rows = await self._tables.fetch(SQL["versions_of_camera"], (camera_id, to_ms, from_ms))
+        return [_version(row) for row in rows]
+
+    async def versions_of(self, zone_id: str, limit: int) -> list[Version]:
+        """How one zone was drawn, newest first."""
+        return [_version(row) for row in await self._tables.fetch(SQL["versions_of_zone"], (zone_id, limit))]
+
+    async def zone_at(self, zone_id: str, at_ms: int) -> ZoneRow | None:
+        """A zone as it was at a moment, or as it was first; None when nothing is kept of it."""
+        rows = await self._tables.fetch(SQL["version_at"], (zone_id, at_ms))
+        rows = rows or await self._tables.fetch(SQL["first_version"], (zone_id,))
+        return _version(rows[0]).row if rows else None
 
     async def event(self, public_id: str) -> dict[str, Any] | None:
         number = row_of("zev", public_id)
@@ -102,7 +132,11 @@ class Store:
     async def prune(self, events_before_ms: int, history_before_ms: int) -> int:
         """Delete what is old, page by page; how many rows that were."""
         total = 0
-        for query, before in (("prune_events", events_before_ms), ("prune_occupancy_log", history_before_ms)):
+        for query, before in (
+            ("prune_events", events_before_ms),
+            ("prune_occupancy_log", history_before_ms),
+            ("prune_versions", min(events_before_ms, history_before_ms)),
+        ):
             gone = PRUNE_PAGE
             while gone == PRUNE_PAGE:
                 gone = await self._tables.write(_page(query, before))
@@ -126,27 +160,38 @@ def _page(query: str, before_ms: int) -> Callable[[Tx], int]:
 
 
 def _forget(tx: Tx, camera_id: str) -> None:
-    for what in ("occupancy_log", "refusals", "occupancy", "events", "zones"):
+    for what in ("occupancy_log", "refusals", "occupancy", "events", "versions", "zones"):
         tx.execute(SQL[f"delete_{what}_of_camera"], (camera_id,))
 
 
 # --- what goes into effects -----------------------------------------------------------------------------------------
 
 
-def insert_zone(effects: Effects, row: ZoneRow) -> None:
+def insert_zone(effects: Effects, row: ZoneRow, at_ms: int) -> None:
     effects.execute(
         SQL["insert_zone"],
         (row.number, row.id, row.camera_id, *_drawn(row), row.created_ms, row.updated_ms),
     )
+    _begin_version(effects, row, at_ms)
 
 
-def update_zone(effects: Effects, row: ZoneRow) -> None:
+def update_zone(effects: Effects, row: ZoneRow, at_ms: int) -> None:
     effects.execute(SQL["update_zone"], (*_drawn(row), row.updated_ms, row.number))
+    effects.execute(SQL["end_version"], (at_ms, row.number))
+    _begin_version(effects, row, at_ms)
 
 
-def delete_zone(effects: Effects, row: ZoneRow) -> None:
+def delete_zone(effects: Effects, row: ZoneRow, at_ms: int) -> None:
     for query in ("zone", "occupancy_of_zone", "occupancy_log_of_zone", "refusals_of_zone"):
         effects.execute(SQL[f"delete_{query}"], (row.id,))
+    effects.execute(SQL["end_version"], (at_ms, row.number))
+
+
+def _begin_version(effects: Effects, row: ZoneRow, at_ms: int) -> None:
+    effects.execute(
+        SQL["begin_version"],
+        (at_ms, row.number, row.id, row.camera_id, *_drawn(row), row.created_ms, row.updated_ms),
+    )
 
 
 def put_occupancy(effects: Effects, figures: Occupancy) -> None:
@@ -184,6 +229,10 @@ def _drawn(row: ZoneRow) -> tuple[Any, ...]:
 def _zone(row: dict[str, Any]) -> ZoneRow:
     parsed = {name: msgspec.json.decode(row[name]) for name in ("polygon", "labels", "config")}
     return msgspec.convert({**row, **parsed, "enabled": bool(row["enabled"])}, ZoneRow)
+
+
+def _version(row: dict[str, Any]) -> Version:
+    return Version(row["from_ms"], row["until_ms"], _zone(row))
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,8 @@ It is worked out by running the live engine over the stored detections again, so
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -13,8 +15,10 @@ from heldard.plugin import Batch, Detection, InvalidError, Query, rfc3339
 from heldard_zones.engine import ZoneEvent
 from heldard_zones.engine.rules import NEVER_CONFIRMED, Zone, ZoneRow
 from heldard_zones.engine.state import MUTED, NOT_SAID, TWIN, Stay, Track, Walk
-from heldard_zones.replay import Replay, over_log
-from heldard_zones.service import Zones
+from heldard_zones.model import ZoneVersion
+from heldard_zones.replay import History, Replay, over_log
+from heldard_zones.service import Zones, version_view
+from heldard_zones.store import Version
 
 GATES: Final = (
     "task_type",
@@ -78,7 +82,9 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 class Why(msgspec.Struct, frozen=True):
-    """verdict: the answer in a sentence. untracked: detections without a track id or a box, which no zone looks at."""
+    """verdict: the answer in a sentence. untracked: detections without a track id or a box, which no zone looks at.
+    drawn: how the zone was drawn in that time, oldest first; each look is explained with the one of its moment.
+    """
 
     zone_id: str
     zone_name: str
@@ -91,6 +97,7 @@ class Why(msgspec.Struct, frozen=True):
     events: list[Raised]
     untracked: int
     truncated: bool
+    drawn: list[ZoneVersion]
 
 
 class _Tally:
@@ -115,38 +122,39 @@ class _Tally:
 class Inquiry:
     """Listens to the engine."""
 
-    def __init__(self, zone: Zone, track_id: str | None, from_ms: int, limit: int) -> None:
-        self._zone, self._track_id, self._from_ms, self._limit = zone, track_id, from_ms, limit
+    def __init__(self, number: int, track_id: str | None, from_ms: int, limit: int) -> None:
+        self._number, self._track_id, self._from_ms, self._limit = number, track_id, from_ms, limit
         self._batch: Batch | None = None
         self._tallies: dict[str, _Tally] = {}
         self.looks: list[Look] = []
         self.untracked = 0
         self.truncated = False
 
-    def before(self, batch: Batch) -> None:
+    def before(self, replay: Replay, batch: Batch) -> None:
         self._batch = batch
         if batch.at_ms >= self._from_ms:
             self.untracked += sum(d.track_id is None or d.bbox is None for d in batch.detections)
-            if self._zone.task_types and batch.task_type.lower() not in self._zone.task_types:
+            zone = replay.zone
+            if zone is not None and zone.task_types and batch.task_type.lower() not in zone.task_types:
                 for detection in batch.detections:
-                    self._unwanted(batch, detection)
+                    self._unwanted(zone, batch, detection)
 
-    def _unwanted(self, batch: Batch, detection: Detection) -> None:
+    def _unwanted(self, zone: Zone, batch: Batch, detection: Detection) -> None:
         if detection.track_id is None or detection.bbox is None:
             return
         task = batch.task_id or batch.task_type
         key = f"{task}|{batch.epoch}|{detection.track_id}"
         track = Track(key, task, detection.track_id, detection.label, detection.confidence, batch.at_ms, batch.at_ms,
                       detection.bbox)  # fmt: skip
-        gates = {"task_type": f"{batch.task_type} is not one of {', '.join(sorted(self._zone.task_types))}"}
+        gates = {"task_type": f"{batch.task_type} is not one of {', '.join(sorted(zone.task_types))}"}
         self._note(track, detection, gates, "task_type", [])
 
     def look(self, track: Track, zone: Zone, detection: Detection, gate: str | None, events: list[ZoneEvent]) -> None:
         batch = self._batch
         assert batch is not None
-        if zone is not self._zone or batch.at_ms < self._from_ms:
+        if zone.number != self._number or batch.at_ms < self._from_ms:
             return
-        names = [event.type for event in events if event.zone is zone]
+        names = [event.type for event in events if event.zone.number == zone.number]
         gates, stopped_by = explain(zone, track, detection, gate, batch.at_ms)
         self._note(track, detection, gates, None if names else stopped_by, names)
 
@@ -247,21 +255,23 @@ def _progress(stay: Stay, at: int, frames: int, ms: int) -> str:
 
 
 async def ask(zones: Zones, row: ZoneRow, query: WhyQuery, from_ms: int, to_ms: int) -> Why:
-    """Run the camera's zones as they are now over the range; what they were then is not known."""
-    if row.kind == "mask":
+    """Run the camera's zones over the range, each as it was drawn then."""
+    begin_ms = from_ms - LEAD_MS
+    versions = await zones.store.versions(row.camera_id, begin_ms, to_ms)
+    own = [version for version in versions if version.row.number == row.number] or [Version(-1, None, row)]
+    if all(version.row.kind == "mask" for version in own):
         raise InvalidError("a mask raises nothing: ask a zone that it hides objects from", code="mask_has_no_events")
-    timezone = zones.consumer.timezone
-    others = [Zone(other, timezone) for other in await zones.store.zones(row.camera_id) if other.enabled]
-    zone = next((other for other in others if other.number == row.number), None)
-    if zone is None:
-        zone = Zone(row, timezone)
-        others.append(zone)
-    inquiry = Inquiry(zone, query.track_id, from_ms, query.limit)
-    replay = Replay(others, zone, from_ms - LEAD_MS)
+    silent = not any(version.row.enabled for version in own)
+    if silent:
+        own = [replace(version, row=msgspec.structs.replace(version.row, enabled=True)) for version in own]
+    others = [version for version in versions if version.row.number != row.number]
+    history = History([*others, *own], begin_ms, to_ms)
+    inquiry = Inquiry(row.number, query.track_id, from_ms, query.limit)
+    replay = Replay(history, row.number, zones.consumer.timezone, begin_ms)
     most = zones.ctx.settings.max_backtest_detections
     await over_log(
-        zones.ctx, row.camera_id, from_ms - LEAD_MS, to_ms, most,
-        lambda batches: replay.feed(batches, inquiry.look, inquiry.before),
+        zones.ctx, row.camera_id, begin_ms, to_ms, most,
+        lambda batches: replay.feed(batches, inquiry.look, partial(inquiry.before, replay)),
     )  # fmt: skip
     replay.end(to_ms)
     told = [event for event in replay.events if from_ms <= event.at < to_ms]
@@ -269,17 +279,18 @@ async def ask(zones: Zones, row: ZoneRow, query: WhyQuery, from_ms: int, to_ms: 
         told = [event for event in told if event.track_id == query.track_id]
     tracks = inquiry.tracks()
     raised = [Raised(event.type, rfc3339(event.at), event.track_id, event.reason) for event in told[:MOST_LOOKS]]
-    answer = verdict(row, query.track_id, tracks, raised)
+    answer = verdict(query.track_id, tracks, raised, silent=silent)
+    drawn = [version_view(version) for version in own if version.until_ms is None or version.until_ms >= from_ms]
     return Why(
         row.id, row.name, query.track_id, rfc3339(from_ms), rfc3339(to_ms), answer, tracks, inquiry.looks, raised,
-        inquiry.untracked, inquiry.truncated,
+        inquiry.untracked, inquiry.truncated, drawn,
     )  # fmt: skip
 
 
-def verdict(row: ZoneRow, track_id: str | None, tracks: list[TrackSummary], raised: list[Raised]) -> str:
-    """The answer in a sentence."""
-    if not row.enabled:
-        return "the zone is disabled; this is what it would have said"
+def verdict(track_id: str | None, tracks: list[TrackSummary], raised: list[Raised], *, silent: bool) -> str:
+    """The answer in a sentence. silent: the zone was disabled all the time."""
+    if silent:
+        return "the zone was disabled; this is what it would have said"
     if raised:
         return "; ".join(f"{event.event_type} at {event.timestamp}" for event in raised[:5])
     if not tracks:

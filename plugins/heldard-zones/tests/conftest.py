@@ -116,3 +116,10 @@ def detection(index: int = 0, at: tuple[float, float] | None = None, **fields: A
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
+
+
+@pytest.fixture
+async def kernel(heldard_kernel):
+    async with heldard_kernel("zones") as running:
+        await running.add_camera("gate")
+        yield running

@@ -46,3 +46,15 @@ def test_every_statement_fits_the_schema(database, name):
 )
 def test_statements_over_large_tables_use_their_index(database, name, index):
     assert index in plan(database, name)
+
+
+def test_zones_from_before_versions_are_known_as_they_were_when_upgraded():
+    connection = sqlite3.connect(":memory:")
+    folder = files("heldard_zones").joinpath("migrations")
+    connection.executescript(folder.joinpath("0001_zones.sql").read_text("utf-8"))
+    drawn = (1, "zone_a", "gate", "yard", "region", "[[0,0],[1,0],[1,1]]", 0.0, "[]", "info", "{}", 1, 1000, 5000)
+    connection.execute(SQL["insert_zone"], drawn)
+    connection.executescript(folder.joinpath("0002_versions.sql").read_text("utf-8"))
+    ((at, name),) = connection.execute("SELECT from_ms, name FROM zone_versions WHERE until_ms IS NULL").fetchall()
+    connection.close()
+    assert (at, name) == (999, "yard"), "it covers the zone's first batch"
