@@ -24,7 +24,7 @@ promises in [delivery and state](../explanation/delivery-and-state.md)."""
 TYPES = (
     "Consumer", "Batch", "Detection", "Provenance", "Frame", "FrameSource", "Effects", "Tx", "EventDraft",
     "PluginContext", "CameraInfo", "Principal", "Reply", "PluginInfo", "Migrations", "EventType", "Service",
-    "ActionHandler",
+    "ActionHandler", "Eraser", "Traces", "Erasure",
 )  # fmt: skip
 
 

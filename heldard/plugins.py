@@ -229,13 +229,14 @@ class Plugins:
             await self.tell_one(plugin, hook, **given)
 
     async def tell_one(self, plugin: Plugin, hook: str, **given: Any) -> None:
+        limit = asyncio.timeout(TELL_TIMEOUT_S)
         try:
             answer = plugin.ask(hook, **given)
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(TELL_TIMEOUT_S):
+                async with limit:
                     await answer
-        except TimeoutError:
-            plugin.note(hook, f"took longer than {TELL_TIMEOUT_S} s")
+        except TimeoutError as error:
+            plugin.note(hook, f"took longer than {TELL_TIMEOUT_S} s" if limit.expired() else error)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

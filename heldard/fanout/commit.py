@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -40,10 +40,17 @@ class Committed:
     claimed_next: bool = False
 
 
+class Effecting(Protocol):
+    """Where a `Tx` puts the events and actions of its unit."""
+
+    def event(self, draft: EventDraft) -> str: ...
+    def act(self, action: ActionDraft) -> None: ...
+
+
 class PluginTx:
     """The `Tx` of heldard.plugin: one unit's connection, held to the plugin's own tables."""
 
-    def __init__(self, connection: sqlite3.Connection, guard: SqlGuard, effect: UnitEffects) -> None:
+    def __init__(self, connection: sqlite3.Connection, guard: SqlGuard, effect: Effecting) -> None:
         self._connection = connection
         self._guard = guard
         self._effect = effect

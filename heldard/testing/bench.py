@@ -18,7 +18,8 @@ import msgspec
 
 from heldard.db import migrations
 from heldard.db.guard import SqlGuard
-from heldard.plugin import ActionDraft, Batch, Consumer, Effects, EventDraft, Migrations, Severity
+from heldard.fanout.commit import PluginTx
+from heldard.plugin import ActionDraft, Batch, Consumer, Effects, EventDraft, Migrations
 from heldard.testing.clock import START_MS
 
 EVENT_ID = "00000000-0000-8000-8000-{:012}"
@@ -96,12 +97,13 @@ class Bench:
             raise
 
     def _commit(self, effects: Effects) -> list[EventDraft]:
-        tx = FakeTx(self._connection, self._guard, self._event_types)
+        happened = _Happened(self._event_types)
+        tx = PluginTx(self._connection, self._guard, happened)
         self._connection.execute("BEGIN")
         try:
             for operation in effects.operations:
                 if isinstance(operation, EventDraft):
-                    tx.raise_event(operation)
+                    happened.event(operation)
                 elif isinstance(operation, tuple):
                     tx.execute(*operation)
                 else:
@@ -118,10 +120,10 @@ class Bench:
                 kept.pop(key, None)
             else:
                 kept[key] = bytes(value)
-        self.events += tx.events
+        self.events += happened.events
         known = {action.key for action in self.actions}
-        self.actions += [action for action in [*effects.actions, *tx.actions] if action.key not in known]
-        return tx.events
+        self.actions += [action for action in [*effects.actions, *happened.actions] if action.key not in known]
+        return happened.events
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -133,54 +135,23 @@ class Bench:
         return connection
 
 
-class FakeTx:
-    """The `Tx` of heldard.plugin over a database in memory, under the same guard."""
+class _Happened:
+    """The events and actions of one unit, remembered instead of written."""
 
-    def __init__(self, connection: sqlite3.Connection, guard: SqlGuard, event_types: Sequence[str] | None) -> None:
-        self._connection = connection
-        self._guard = guard
+    def __init__(self, event_types: Sequence[str] | None) -> None:
         self._event_types = event_types
-        self.last_row_id = 0
         self.events: list[EventDraft] = []
         self.actions: list[ActionDraft] = []
 
-    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        self._guard.check(sql)
-        cursor = self._connection.execute(sql, parameters)
-        self.last_row_id = cursor.lastrowid or self.last_row_id
-        return cursor.fetchall()
-
-    def fetch(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        self._guard.check(sql)
-        cursor = self._connection.execute(sql, parameters)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._guard.check(sql)
-        self._connection.executemany(sql, rows)
-
-    def event(
-        self,
-        event_type: str,
-        *,
-        payload: dict[str, Any],
-        at_ms: int,
-        severity: Severity = "info",
-        camera_id: str | None = None,
-        evidence: str | None = None,
-    ) -> str:
-        return self.raise_event(EventDraft(event_type, at_ms, severity, camera_id, payload, evidence))
-
-    def raise_event(self, draft: EventDraft) -> str:
+    def event(self, draft: EventDraft) -> str:
         if self._event_types is not None and draft.event_type not in self._event_types:
             raise ValueError(f"event type {draft.event_type!r} is not registered (heldard_register_event_types)")
         msgspec.json.encode(draft.payload)
         self.events.append(draft)
         return EVENT_ID.format(len(self.events))
 
-    def act(self, kind: str, *, payload: dict[str, Any], expires_ms: int, key: str) -> None:
-        self.actions.append(ActionDraft(kind, payload, expires_ms, key))
+    def act(self, action: ActionDraft) -> None:
+        self.actions.append(action)
 
 
 def _finish(answer: Awaitable[None] | None) -> None:
