@@ -162,11 +162,9 @@ async def test_a_hashed_plate_is_erased_under_its_hash(heldard_kernel: Make) -> 
         assert PLATE not in after
 
 
-async def test_a_crash_anywhere_in_an_erasure_is_made_good_by_the_next_start(tmp_path: Path) -> None:
+async def test_a_crash_at_any_write_of_an_erasure_is_made_good_by_the_next_start(tmp_path: Path) -> None:
     counted: set[str] = set()
-    crashed, step = True, 0
-    while crashed:
-        step += 1
+    for step in range(1, 23):
         async with Kernel(tmp_path / str(step), "anpr") as kernel:
             await kernel.add_camera("gate")
             await call(kernel, "POST", "/vehicles", {"plate": PLATE}, 201)
@@ -175,12 +173,12 @@ async def test_a_crash_anywhere_in_an_erasure_is_made_good_by_the_next_start(tmp
             kernel.crash_plan.crash_at(step)
             erasing = asyncio.ensure_future(kernel.request("DELETE", f"/api/v1/anpr/plates/{PLATE}?lists=true"))
             await answered(kernel, erasing)
-            crashed = kernel.crash_plan.dead
-            if crashed:
-                await kernel.crash()
-                await asyncio.gather(erasing, return_exceptions=True)
-                await kernel.start()
-                await kernel.settle()
+            assert kernel.crash_plan.dead
+            await kernel.crash()
+            erasing.cancel()  # whoever asked hears nothing of a daemon that is gone
+            await asyncio.gather(erasing, return_exceptions=True)
+            await kernel.start()
+            await kernel.settle()
             rows = await kernel.rows("SELECT subject, counts, ended_ms FROM erasures")
             if not rows:
                 assert step == 1, "only what was never acknowledged may be forgotten"
@@ -190,7 +188,6 @@ async def test_a_crash_anywhere_in_an_erasure_is_made_good_by_the_next_start(tmp
             counted.add(rows[0]["counts"])
             assert PLATE not in await dump(kernel)
     assert len(counted) == 1, "nothing is counted twice or lost"
-    assert step > 10
 
 
 async def test_retention_differs_by_status(heldard_kernel: Make) -> None:
