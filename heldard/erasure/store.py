@@ -55,7 +55,7 @@ class ErasureStore:
                 connection.execute(SQL["add"], row)
             return new_id if same is None else str(same[0])
 
-        return await self.db.write(unit)
+        return await self.db.change(unit)
 
     async def under_way(self) -> list[Job]:
         return [_job(row) for row in await self.db.fetch(SQL["under_way"])]

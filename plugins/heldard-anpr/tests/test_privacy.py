@@ -181,7 +181,7 @@ async def test_a_crash_at_any_write_of_an_erasure_is_made_good_by_the_next_start
             await kernel.settle()
             rows = await kernel.rows("SELECT subject, counts, ended_ms FROM erasures")
             if not rows:
-                assert step == 1, "only what was never acknowledged may be forgotten"
+                assert step <= 2, "only what was never acknowledged, with its line in the audit log, may be forgotten"
                 continue
             assert rows[0]["ended_ms"] is not None
             assert rows[0]["subject"] is None
