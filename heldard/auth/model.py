@@ -92,14 +92,14 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     cameras: list[str] | None
 
 
-class UserCreate(msgspec.Struct, frozen=True, kw_only=True):
+class UserCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     username: Username
     password: Password
     role: Role = "viewer"
     display_name: Label | None = None
 
 
-class UserPatch(msgspec.Struct, frozen=True, kw_only=True):
+class UserPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is absent stays; null clears the display name."""
 
     password: Password | None = None
@@ -108,7 +108,7 @@ class UserPatch(msgspec.Struct, frozen=True, kw_only=True):
     active: bool | None = None
 
 
-class KeyCreate(msgspec.Struct, frozen=True, kw_only=True):
+class KeyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """capabilities: in place of the role's. scope_cameras: the only cameras the key reaches, with scope_kind `cameras`.
 
     confirm_privileged: needed for admin, registry:manage and gate:operate.
@@ -123,7 +123,7 @@ class KeyCreate(msgspec.Struct, frozen=True, kw_only=True):
     confirm_privileged: bool = False
 
 
-class KeyPatch(msgspec.Struct, frozen=True, kw_only=True):
+class KeyPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is absent stays; null takes back capabilities of its own, or the expiry."""
 
     name: Label | None = None

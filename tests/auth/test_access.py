@@ -267,6 +267,14 @@ async def test_a3_privileged_keys_are_confirmed_and_a1_lists_replace_roles(helda
         assert reply.body["key"].startswith(listed["key_prefix"])
 
 
+async def test_a_misspelt_limit_does_not_make_an_unlimited_key(heldard_kernel: Any) -> None:
+    async with heldard_kernel() as kernel:
+        body = {"name": "one camera", "cameras": ["gate"]}
+        reply = await kernel.request("POST", "/api/v1/api-keys", body)
+        assert (reply.status, "`cameras`" in reply.body["error"]) == (422, True), reply.body
+        assert await kernel.get("/api/v1/api-keys") == []
+
+
 async def test_a1_expired_revoked_and_disabled_keys_are_denied(heldard_kernel: Any, make_key: MakeKey) -> None:
     async with heldard_kernel(settings=ON) as kernel:
         admin = {"X-API-Key": await make_key(kernel, role="admin")}
