@@ -21,6 +21,7 @@ from heldard.lock import hold
 
 DATABASE = "heldard.db"
 MANIFEST = "manifest.json"
+KEY = "secret.key"
 FORMAT = 1
 
 Tell = Callable[[str], None]
@@ -56,11 +57,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def make(data_dir: Path, into: Path, clock: Clock, *, evidence: bool, key: bool, tell: Tell = lambda _: None) -> Path:
     """A backup folder below `into`, named by the time. The daemon may run meanwhile and is not held up.
 
-    Raises ConfigError when there is no database or no room, BackupError when the copy turns out damaged.
+    Raises ConfigError when there is no database, no key where one is asked for, or no room, and BackupError when the
+    copy turns out damaged.
     """
     source = data_dir / DATABASE
     if not source.exists():
         raise ConfigError(f"{source} is not there: give the data directory with --data-dir", code="no_database")
+    if key and not (data_dir / KEY).exists():
+        raise ConfigError(
+            f"there is no {KEY} in {data_dir} to copy: it comes as a systemd credential, or none was needed yet; "
+            "leave out --with-key and keep the file the unit takes it from, such as /etc/heldard/secret.key",
+            code="no_secret_key",
+        )
     _check_room(data_dir, into, evidence=evidence)
     now = clock.now_ms()
     target = into / f"heldard-{from_ms(now):%Y%m%dT%H%M%SZ}"
@@ -244,10 +252,10 @@ def remove_database(database: Path) -> None:
 
 def _copy_files(data_dir: Path, part: Path, *, evidence: bool, key: bool) -> Iterator[str]:
     """Copy evidence and key; their names relative to the backup. A file that retention takes meanwhile is left out."""
-    if key and (data_dir / "secret.key").exists():
-        _copy(data_dir / "secret.key", part / "secret.key")
-        (part / "secret.key").chmod(0o600)
-        yield "secret.key"
+    if key:
+        _copy(data_dir / KEY, part / KEY)
+        (part / KEY).chmod(0o600)
+        yield KEY
     root = EvidenceStore(data_dir).root
     if not evidence or not root.is_dir():
         return

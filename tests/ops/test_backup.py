@@ -67,6 +67,13 @@ def test_the_key_comes_along_when_asked_for_and_stays_private(data_dir: Path, tm
     assert stat.S_IMODE((tmp_path / "new/secret.key").stat().st_mode) == 0o600
 
 
+def test_a_key_that_is_not_there_to_copy_is_said_before_anything_is_written(data_dir: Path, tmp_path: Path) -> None:
+    (data_dir / "secret.key").unlink()
+    with pytest.raises(ConfigError, match="systemd credential"):
+        backup.make(data_dir, tmp_path / "b", CLOCK, evidence=False, key=True)
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_backup_made_while_others_write_is_of_one_moment(tmp_path: Path) -> None:
     connection = _fill(tmp_path / "data")
     stop = threading.Event()
