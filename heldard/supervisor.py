@@ -58,9 +58,8 @@ class Supervisor:
         self._clock = clock
         self._log: Any = structlog.get_logger("heldard.supervisor")
         self._handles: dict[str, Handle] = {}
-        self._errands: dict[
-            asyncio.Task[Any], None
-        ] = {}  # as they began: what stops, stops in the same order each time
+        # As they began: what stops, stops in the same order each time.
+        self._errands: dict[asyncio.Task[Any], None] = {}
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> Handle:
         """Run `run` for ever. Raises ValueError when a service of that name runs already."""

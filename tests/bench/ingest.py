@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from heldard.demo.runner import free_port
 from tests.bench.ingest_load import camera_of
 
 OUT = Path(".bench/ingest.json")
@@ -31,13 +31,6 @@ PIDS: dict[str, int] = {}
 """Process of each running server, by its address."""
 
 ZONES = [[[0.0, 0.3], [0.5, 0.3], [0.5, 1.0], [0.0, 1.0]], [[0.4, 0.2], [1.0, 0.2], [1.0, 0.9], [0.4, 0.9]]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def ask(method: str, url: str, body: Any = None) -> Any:
@@ -76,7 +69,7 @@ def running(command: list[str], port: int, log: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def heldard(folder: Path, durability: str, plugins: bool = True) -> Iterator[str]:
     """The daemon on `folder`, with cameras, tasks and zones when it is new."""
-    port = free_port()
+    port = free_port(0)
     config = folder / "heldard.toml"
     known = {point.name for point in metadata.entry_points(group="heldard")}
     disabled = sorted(known - {"zones", "anpr"} if plugins else known)
@@ -101,7 +94,7 @@ def furnish(base: str, zones: bool) -> None:
 
 @contextlib.contextmanager
 def baseline(folder: Path, durability: str) -> Iterator[str]:
-    port = free_port()
+    port = free_port(0)
     command = [sys.executable, "-m", "tests.bench.baseline", str(folder / "baseline.db"), str(port), durability]
     with running(command, port, folder / "baseline.log") as base:
         yield base

@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from heldard.demo.runner import free_port
 
 OUT = Path(".bench/start.json")
 ROOT = Path(__file__).parents[2]
@@ -43,12 +44,6 @@ def answers(port: int) -> bool:
     return False
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def daemon(data_dir: str, port: int) -> Iterator[int]:
     """Its process id."""
@@ -64,7 +59,7 @@ def daemon(data_dir: str, port: int) -> Iterator[int]:
 
 def once(data_dir: str) -> tuple[float, float]:
     """Seconds on the clock, and of CPU."""
-    port = free_port()
+    port = free_port(0)
     began = time.perf_counter()
     with daemon(data_dir, port) as pid:
         while not answers(port):
@@ -75,7 +70,7 @@ def once(data_dir: str) -> tuple[float, float]:
 
 
 def idle_mib(data_dir: str) -> float:
-    port = free_port()
+    port = free_port(0)
     with daemon(data_dir, port) as pid:
         while not answers(port):
             time.sleep(0.01)

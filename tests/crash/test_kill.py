@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from heldard.demo.runner import free_port
 from tests.crash.daemon import CLOCK, Daemon
 from tests.crash.load import Load
 from tests.crash.verify import verify
@@ -18,13 +18,6 @@ from tests.crash.verify import verify
 CONNECTIONS = 6
 STALL_LIMIT_S = 60.0
 """A drain that finishes nothing for so long has stopped."""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _drained(session: aiohttp.ClientSession, base: str) -> None:
@@ -47,7 +40,7 @@ async def _lags(session: aiohttp.ClientSession, base: str) -> list[int]:
 async def kill_many(folder: Path, kills: int, seed: int) -> dict[str, int]:
     """Kill it so many times, let it finish, and look at what is there."""
     moments = random.Random(seed)
-    daemon = Daemon(folder, _free_port())
+    daemon = Daemon(folder, free_port(0))
     load = Load(daemon.base, CONNECTIONS, seed)
     async with aiohttp.ClientSession() as session:
         await daemon.start()

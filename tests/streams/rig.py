@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -181,13 +180,6 @@ def rtsp_server_problem() -> str | None:
     except FileNotFoundError:
         return "there is no /usr/bin/python3"
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def encode_clip(

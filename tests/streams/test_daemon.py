@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.streams.rig import CLOCK, PASSWORD, USER, RtspServer, encode_clip, free_port
+from heldard.demo.runner import free_port
+from tests.streams.rig import CLOCK, PASSWORD, USER, RtspServer, encode_clip
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +31,7 @@ class Daemon:
     """A real `heldard serve` with real decoders."""
 
     def __init__(self, folder: Path, engine: str) -> None:
-        self.port = free_port()
+        self.port = free_port(0)
         environment = {**os.environ, "HELDARD_SAMPLER__MEDIA_DIR": str(folder), "HELDARD_SAMPLER__ENGINE": engine}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "heldard", "serve", "--port", str(self.port), "--data-dir", str(folder / "data")],

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.streams.rig import CLOCK, PASSWORD, USER, RtspServer, free_port, running_sampler
+from heldard.demo.runner import free_port
+from tests.streams.rig import CLOCK, PASSWORD, USER, RtspServer, running_sampler
 
 Servers = Callable[..., RtspServer]
 
@@ -94,7 +95,7 @@ async def test_a_path_the_camera_does_not_have_is_not_found(rtsp: Servers, tmp_p
 async def test_a_killed_server_is_refused_and_taken_up_again_when_it_is_back(
     rtsp: Servers, tmp_path: Path, engine: str
 ) -> None:
-    port = free_port()
+    port = free_port(0)
     server = rtsp(port=port)
     async with running_sampler(tmp_path, engine=engine, offline_grace_s=2.0) as rig:
         rig.want("cam", server.url("h264"))
