@@ -9,6 +9,7 @@ rewritten, counted and left behind in one commit; a frame's file goes before the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,7 +157,8 @@ class Erasures:
                     step = self._own_tables if place.name == OWN else self._through
                     job = await step(job, place, then, known, traces)
         finally:
-            await self._store.overwrite(deleted=False)
+            with contextlib.suppress(StoreError, DiskFullError):  # or it hides that the daemon stops
+                await self._store.overwrite(deleted=False)
         await self._end(job)
         await asyncio.to_thread(self._store.checkpoint)
 

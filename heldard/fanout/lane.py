@@ -37,6 +37,9 @@ PAGE = 64
 STORE_TROUBLE = (StoreError, DiskFullError)
 """Not the consumer's failure: it is waited out, however long it takes."""
 
+NOT_ITS_FAILURE = (*STORE_TROUBLE, AlreadyClaimedError, ConsumerRestartedError)
+"""What ends an attempt although the consumer did what it should."""
+
 Errand = tuple[Callable[["Lane"], Awaitable[Any]], asyncio.Future[Any]]
 
 
@@ -196,8 +199,11 @@ class Lane:
                 member.note_failure(self.camera_id, batches[0].seq, 1, error)
                 if isinstance(error, LoopHeldError):  # not again, to find out with which batch
                     return 0
-            except Exception:  # noqa: BLE001 - which of them it was shows when they are driven one by one
+            except NOT_ITS_FAILURE:
                 self._restored = False
+            except Exception as error:  # noqa: BLE001 - which of them it was shows when they are driven one by one
+                self._restored = False
+                member.note_retry(self.camera_id, None, error)
             else:
                 return len(batches)
         if member.consumer.delivery == "at_most_once":
@@ -227,10 +233,10 @@ class Lane:
             if member.consume_ahead(batch, effects):
                 member.commit_ahead(batch.seq, effects, self._told_ahead)
                 self._ahead, self._restored, self._looks_ahead = (batch, None), True, True
-        except LoopHeldError as error:
-            member.note_failure(self.camera_id, batch.seq, 1, error)
-        except Exception:  # noqa: BLE001 - it will fail again when the batch comes by the queue, and is noted then
+        except STORE_TROUBLE:
             return
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its failure; the queue brings it again
+            member.note_retry(self.camera_id, batch.seq, error)
 
     def _told_ahead(self, written: bool) -> None:
         """The claim queued behind its batch was committed, or was not; `offer` came before if the batch was."""

@@ -214,6 +214,11 @@ class Member:
                 error=self.last_error, exc_info=error,
             )  # fmt: skip
 
+    def note_retry(self, camera_id: str, seq: int | None, error: Exception) -> None:
+        """It failed where nothing is lost by it: the same is driven once more at once, and may well succeed."""
+        self.retried += 1
+        self.note_failure(camera_id, seq, 1, error)
+
     def note_tick(self, camera_id: str, error: Exception | None) -> None:
         """How a tick ended. Failing again and again is quarantined like failing on batches."""
         if error is None:

@@ -172,11 +172,12 @@ class Fanout:
         await self._write_marks()
 
     async def stop(self) -> None:
-        """Write the marks that are due. Lanes end with the supervisor."""
+        """Write the marks that are due, end what runs beside the loop. Lanes end with the supervisor."""
         await self._write_marks()
         for member in self._members.values():
             await member.driver.close()
             member.writer.guard.close()
+        self.watchdog.stop()
 
     # --- trusted time -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,32 @@ from .scripted import MakeKernel, Plugin, consumer, raises, send
 # --- quarantine -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_failure_that_does_not_come_again_is_told_all_the_same(
+    heldard_kernel: MakeKernel, at_once: bool
+) -> None:
+    """Where batches come one by one they are consumed before their commit, where they pile up several go together."""
+    failed: set[int] = set()
+    going_on = asyncio.Event()
+
+    def sometimes(batch: Batch, effects: Effects) -> None:
+        if batch.seq == 5 and batch.seq not in failed:
+            failed.add(batch.seq)
+            raise ValueError("once")
+
+    async def when_all_are_there(batch: Batch, effects: Effects) -> None:
+        await going_on.wait()
+        sometimes(batch, effects)
+
+    shaky = consumer("shaky", when_all_are_there if at_once else sometimes)
+    async with heldard_kernel(Plugin(shaky), settings={"ingest": {"fanout_wait_ms": 0 if at_once else 250}}) as kernel:
+        await send(kernel, 10)
+        going_on.set()
+        await kernel.drain()
+        status = await kernel.consumer("shaky")
+        assert (status["last_error"], status["retried"], status["parked"]) == ("ValueError: once", 1, 0)
+
+
 async def test_a_consumer_that_keeps_failing_is_held_and_resumes_without_loss(heldard_kernel: MakeKernel) -> None:
     bad, good = consumer("bad", raises(ValueError("broken today"))), consumer("good")
     settings = {"fanout": {"attempts": 1, "quarantine_failures": 3}, "ingest": {"fanout_wait_ms": 0}}

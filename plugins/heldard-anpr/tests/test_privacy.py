@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ async def test_a_hashed_plate_is_erased_under_its_hash(heldard_kernel: Make) -> 
 
 async def test_a_crash_at_any_write_of_an_erasure_is_made_good_by_the_next_start(tmp_path: Path) -> None:
     counted: set[str] = set()
-    for step in range(1, 23):
+    for step in itertools.count(1):
         async with Kernel(tmp_path / str(step), "anpr") as kernel:
             await kernel.add_camera("gate")
             await call(kernel, "POST", "/vehicles", {"plate": PLATE}, 201)
@@ -173,7 +174,7 @@ async def test_a_crash_at_any_write_of_an_erasure_is_made_good_by_the_next_start
             kernel.crash_plan.crash_at(step)
             erasing = asyncio.ensure_future(kernel.request("DELETE", f"/api/v1/anpr/plates/{PLATE}?lists=true"))
             await answered(kernel, erasing)
-            assert kernel.crash_plan.dead
+            over = not kernel.crash_plan.dead
             await kernel.crash()
             erasing.cancel()  # whoever asked hears nothing of a daemon that is gone
             await asyncio.gather(erasing, return_exceptions=True)
@@ -187,6 +188,9 @@ async def test_a_crash_at_any_write_of_an_erasure_is_made_good_by_the_next_start
             assert rows[0]["subject"] is None
             counted.add(rows[0]["counts"])
             assert PLATE not in await dump(kernel)
+        if over:
+            break
+    assert step > 20
     assert len(counted) == 1, "nothing is counted twice or lost"
 
 
