@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from heldard import keys
 from heldard.auth.model import KeyCreate
+from heldard.clock import parse_rfc3339
 from heldard.testing import Kernel, Scene
 
 from .daemon import PLATE, Make, add_car, call, car, gated, set_up_gate, the_event
@@ -163,6 +165,37 @@ async def test_evidence_is_the_frame_that_was_read_with_the_plate_cut_out(heldar
             assert cut.size == (66, 26), "a quarter by a fifth of 200 x 100, with the margin"
         missing = await kernel.request("GET", f"/api/v1/anpr/visits/{visit['id']}/reads/99/crop")
         assert missing.status == 404
+
+
+async def test_cutting_without_pillow_names_what_to_install(
+    heldard_kernel: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    async with heldard_kernel("anpr") as kernel:
+        scene = car(plate_bbox=[0.5, 0.5, 0.25, 0.2])
+        await kernel.task_for(scene)
+        began = kernel.clock.now_ms()
+        for shot in scene.shots():
+            kernel.hold_frame("gate", began + round(shot.second * 1000))
+        await kernel.play(scene)
+        event = await the_event(kernel)
+        (visit,) = (await call(kernel, "GET", f"/entry-events/{event['id']}/decision"))["visits"]
+        crops = [read["crop"] for read in visit["reads"] if read["crop"]]
+        reply = await kernel.request("GET", crops[0])
+        assert (reply.status, "heldard-anpr[crop]" in reply.body["error"]) == (503, True)
+
+
+async def test_other_programs_read_entries_through_a_view(heldard_kernel: Make) -> None:
+    async with heldard_kernel("anpr") as kernel:
+        await kernel.play(car())
+        event = await the_event(kernel)
+        (row,) = await kernel.rows("SELECT * FROM entry_events_read")
+        assert (row["id"], row["plate"], row["camera_id"]) == (event["id"], event["plate"], "gate")
+        assert parse_rfc3339(row["timestamp"]) == parse_rfc3339(event["timestamp"])
+        assert set(row) == {
+            "id", "timestamp", "camera_id", "event_type", "plate", "subject", "auth_status", "evidence", "direction",
+            "track_id",
+        }  # fmt: skip
 
 
 async def test_entry_events_page_by_cursor_and_filter(heldard_kernel: Make) -> None:
