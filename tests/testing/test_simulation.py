@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heldard.testing.simulation import main, run, run_many
-from heldard.testing.simulation_world import make_template
+from heldard.testing.simulation import main, make_template, run, run_many
 
 
 def _failures(first: int, seeds: int) -> str:

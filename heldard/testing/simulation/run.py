@@ -1,14 +1,4 @@
-"""A run of the kernel's ingest, fan-out and lanes on virtual time, with faults at every await and commit point.
-
-Everything a run does follows from its seed: the same seed gives the same run.
-
-    python -m heldard.testing.simulation --seed 4711        one run, with what happened in it
-    python -m heldard.testing.simulation --seeds 10000      many runs; the first that fails is named
-
-Workers send batches as workers do: again when no answer comes, some twice, some late, some given up half-way. The store
-fails, consumers fail, hang and are slow, and the process dies between any two steps of the event loop. In the end the
-faults stop, what was parked is driven again, and the effects must be those that a plain model computes from the log.
-"""
+"""Runs seeds, one or many; the command."""
 
 from __future__ import annotations
 
@@ -16,7 +6,6 @@ import argparse
 import asyncio
 import logging
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,8 +15,10 @@ from typing import Any
 
 import structlog
 
-from heldard.testing.simulation_oracle import Findings, check
-from heldard.testing.simulation_world import SimLoop, World, make_template
+from heldard.testing.simulation.life import make_template
+from heldard.testing.simulation.loop import SimLoop
+from heldard.testing.simulation.oracle import Findings, check
+from heldard.testing.simulation.world import World
 
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where files of a run lie: no power is lost in it, so nothing has to reach a disk."""
@@ -109,7 +100,10 @@ def run_many(seeds: Sequence[int], *, say: bool = False) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m heldard.testing.simulation", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m heldard.testing.simulation",
+        description="Runs of the kernel on virtual time, with faults everywhere.",
+    )
     parser.add_argument("--seed", type=int, help="run this one and show what happened")
     parser.add_argument("--seeds", type=int, default=1000, help="run so many, from --first on")
     parser.add_argument("--first", type=int, default=None, help="the first seed; random when not given")
@@ -129,7 +123,3 @@ def _show(seed: int) -> int:
     print("\n".join(done.trace))  # noqa: T201
     print(f"seed {seed}: {done.batches} batches, {done.crashes} crashes, {done.steps} steps: {done.error or 'ok'}")  # noqa: T201
     return 1 if done.error else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from heldard.fanout.actions import DONE, EXPIRED
 from heldard.frames.evidence import EvidenceStore
-from heldard.testing.simulation_consumers import DUE_AFTER_MS, LEDGERS
-from heldard.testing.simulation_world import World, picture
+from heldard.testing.simulation.consumers import DUE_AFTER_MS, LEDGERS
+from heldard.testing.simulation.life import picture
+from heldard.testing.simulation.world import World
 
 
 @dataclass(frozen=True)
