@@ -77,7 +77,7 @@ async def send(kernel: Kernel, count: int, camera: str = "gate", **fields: Any) 
 
 async def until(condition: Callable[[], bool]) -> None:
     """For what happens while a consumer is busy: the kernel does not come to rest before it is done."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 

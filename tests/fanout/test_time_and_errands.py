@@ -103,7 +103,7 @@ async def test_a_deleted_camera_leaves_no_lane_no_state_and_nothing_unfinished(h
         waiting = fanout.member("one").lanes["gate"].ask(lambda lane: asyncio.sleep(0))
         assert (await kernel.request("DELETE", "/api/v1/cameras/gate")).status == 204
         with pytest.raises(NotFoundError):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 30)
         await kernel.advance(1)
         assert one.forgotten == ["gate"]
         assert list(fanout.member("one").lanes) == ["yard"]

@@ -79,7 +79,7 @@ async def test_errands_of_a_held_consumer_are_refused_and_not_left_waiting(helda
         await fanout.member("bad").hold("on purpose")
         waiting = lane.ask(lambda lane: asyncio.sleep(0))
         with pytest.raises(BusyError, match="quarantined"):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 30)
         with pytest.raises(BusyError, match="quarantined"):
             await fanout.in_lane("bad", "gate", lambda effects: None)
         reply = await kernel.request("POST", "/api/v1/consumers/bad/redrive")

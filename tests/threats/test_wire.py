@@ -81,7 +81,7 @@ async def test_x52_what_is_not_http_is_answered_in_the_one_error_shape(heldard_k
 
 async def test_a_client_that_dawdles_over_its_headers_is_cut_off(heldard_kernel: Any) -> None:
     async with heldard_kernel() as kernel, edge(kernel, headers_s=0.3) as port:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await talk(port, b"GET / HTTP/1.1\r\n", b"X: 1\r\n", b"Y: 2\r\n", pause_s=0.05) == b""
             assert await talk(port) == b""
         answer = await talk(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
@@ -94,7 +94,7 @@ async def test_a_body_that_trickles_is_a_408(heldard_kernel: Any, monkeypatch: A
         head = b"POST /api/v1/ai/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head + b"Content-Length: 1000\r\n\r\n{")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answer = await reader.readuntil(b"}")
         writer.close()
         assert error_of(answer)[0] == 408
@@ -117,7 +117,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(heldard_kernel
         head = b"POST /api/v1/ai/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head + b"Content-Length: 99999999999\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answer = await reader.readuntil(b"}}")
         writer.close()
         status, body = error_of(answer)
@@ -149,7 +149,7 @@ async def test_a_client_that_goes_away_within_its_body_is_no_failure_of_ours(hel
         await asyncio.sleep(0.05)
         writer.transport.abort()
         refused = kernel.app[keys.METER].refused
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not refused["bad_body"]:
                 await asyncio.sleep(0.01)
     assert "request_failed" not in capsys.readouterr().out
