@@ -382,6 +382,9 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await app[keys.FANOUT].stop()
     await app[keys.ACCESS].close()
     await app[keys.DB].close()
+    for plugin in everything.all:  # only now: the writer checked what plugins wrote to the end
+        if plugin.guard is not None:
+            plugin.guard.close()
 
 
 def _watch(app: web.Application) -> None:

@@ -77,9 +77,11 @@ class SqlGuard:
         self._expressions = {name.lower() for name in _EXPRESSION.findall(sql)} - there
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """After the last unit of work that may be checked; waits for a check that is under way."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -176,7 +176,6 @@ class Fanout:
         await self._write_marks()
         for member in self._members.values():
             await member.driver.close()
-            member.writer.guard.close()
         self.watchdog.stop()
 
     # --- trusted time -----------------------------------------------------------------------------------------------
