@@ -20,7 +20,7 @@ CAUSES = {
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_hostile_plugins_change_nothing_for_others_and_each_is_named_with_its_cause(tmp_path: Path) -> None:
     alone = await run(tmp_path / "alone", SECONDS, hostile=False)
     among = await run(tmp_path / "among", SECONDS, hostile=True)

@@ -30,7 +30,7 @@ def program(folder: Path, behaviour: str) -> Path:
     return path
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("behaviour", BEHAVIOUR)
 async def test_a_bad_decoder_costs_itself_only(tmp_path: Path, behaviour: str) -> None:
     for name in ("good.mp4", "bad.mp4"):

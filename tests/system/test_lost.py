@@ -16,7 +16,7 @@ import pytest
 
 from tests.system.conftest import Manager
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 BATCH = {"camera_id": "gate", "task_type": "t", "detections": []}
 
